@@ -1,0 +1,131 @@
+"""Where an attempt's process comes from, and what may be done with it.
+
+A `Source` gives processes that run the author's code of one version, each pristine and used once. Today they are forked from the
+version's zygote; another source may give them otherwise, as long as nothing that one execution wrote can be seen by the next.
+The dispatcher comes before, the guest's code after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from msgspec import Struct
+
+from ropewalk.wire.control import LimitsInfo, Manifest
+from ropewalk.wire.messages import GuestMessage, HostMessage
+
+
+class SandboxError(Exception):
+    """The sandbox cannot be had on this host, or its own processes failed: not the author's doing."""
+
+
+class RefusedImport(Exception):
+    """The author's module cannot be a version: it raised at import, hung, holds no twist, or is not well formed.
+
+    `type` is the exception's class name, `message` says what and where, `traceback` is the author's.
+    """
+
+    def __init__(self, type: str, message: str, traceback: str = "") -> None:  # noqa: A002 — the word used on the wire
+        super().__init__(message)
+        self.type = type
+        self.message = message
+        self.traceback = traceback
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """What one execution may use: seconds of CPU and wall time, bytes of memory beyond the pristine image, requests, bytes of logs."""
+
+    cpu: float = 60.0
+    wall: float = 120.0
+    memory: int = 128 * 1024 * 1024
+    requests: int = 1000
+    logs: int = 256 * 1024
+
+    def lowered_by(self, asked: LimitsInfo) -> Limits:
+        """Return these limits with what the twist asks to be lower."""
+        return Limits(
+            cpu=min(self.cpu, asked.cpu or self.cpu),
+            wall=min(self.wall, asked.wall or self.wall),
+            memory=min(self.memory, asked.memory or self.memory),
+            requests=min(self.requests, self.requests if asked.requests is None else asked.requests),
+            logs=min(self.logs, self.logs if asked.logs is None else asked.logs),
+        )
+
+
+class Image(Struct, frozen=True, kw_only=True):
+    """What a version's processes are made of: its bundle (a folder's name below the bundles' root), module, class and limits."""
+
+    bundle: str
+    module: str
+    cls: str | None
+    limits: Limits
+
+
+class Ended(Struct, frozen=True, kw_only=True):
+    """How a process ended: by `signal`, or with `code`; both None when it is not known. `limit` names the limit that ended it
+    (`timeout`, `cpu_limit`, `memory_limit`, …), None when it ended by itself or by `kill()` without a reason."""
+
+    signal: int | None = None
+    code: int | None = None
+    limit: str | None = None
+
+
+class ProcessUsage(Struct, frozen=True, kw_only=True):
+    """What a process has used so far: seconds of CPU, peak bytes beyond what a waiting process has."""
+
+    cpu: float
+    memory_peak: int
+
+
+class Process(Protocol):
+    """One pristine process, connected, waiting for its only Start. The host end of its connection is read by `messages`."""
+
+    @property
+    def pid(self) -> int:
+        """Its number on the host."""
+        ...
+
+    def start(self, message: HostMessage, limits: Limits) -> None:
+        """Send Start and set the CPU and wall limits running: when one is passed the process is killed and `messages` ends."""
+        ...
+
+    def send(self, message: HostMessage) -> None:
+        """Send without waiting. A guest that does not read is killed when what is kept for it passes 48 MiB."""
+        ...
+
+    def messages(self) -> AsyncIterator[GuestMessage]:
+        """What the guest says, until it says what is no message (the process is killed), or ends."""
+        ...
+
+    def usage(self) -> ProcessUsage:
+        """What it has used so far."""
+        ...
+
+    def kill(self, limit: str | None = None) -> None:
+        """End it now; `limit` is what `ended` will say."""
+        ...
+
+    async def ended(self) -> Ended:
+        """Wait until it has ended and say how."""
+        ...
+
+
+class Source(Protocol):
+    """Gives processes."""
+
+    async def start(self) -> None:
+        """Make everything that is needed before the first process. Raises SandboxError, naming what is missing and the remedy."""
+        ...
+
+    async def stop(self) -> None:
+        """End every process, whatever it is doing."""
+        ...
+
+    async def describe(self, image: Image) -> Manifest:
+        """Import a version's module and return what it declares. Raises RefusedImport."""
+        ...
+
+    async def take(self, image: Image) -> Process:
+        """Return a waiting process of a version, making its zygote first if it is not there. Raises RefusedImport, SandboxError."""
+        ...

@@ -1,0 +1,293 @@
+"""What the rest of the host may ask of storage: verbs of the domain, not SQL.
+
+Every write is one transaction and durable when it returns; a backend may commit many callers' writes together. Reads see everything
+that was committed before they began. A backend translates its driver's errors into the tree below, in one place.
+
+    claim ──► the instance is leased: `epoch` rises, `wake_at` is empty, one execution runs
+      │            (only the holder of `epoch` may commit anything for the instance)
+      ▼
+    settle / commit_part ──► conditional on `epoch`; gives the lease back, or takes the next execution with it
+
+An instance's `wake_at` says when it may be claimed: at once (something is ready), at a time (a task's, or the end of a back-off), or
+not at all (nothing pending; leased; suspended; failed). An execution becomes ready when it is stored, or when its time comes; that
+gives it the next number of its instance's sequence, and `Rank` and that number order the instance's ready executions. Before anything
+is made ready, whatever of the instance's timers has come due is, so that the order is that of readiness.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from ropewalk.clock import Micros
+from ropewalk.storage.records import (
+    ActivityQuery,
+    Claim,
+    Execution,
+    ExecutionQuery,
+    Instance,
+    LogLine,
+    LogQuery,
+    NewExecution,
+    NewInstance,
+    NewVersion,
+    Node,
+    NumberedLogLine,
+    OwnedActivity,
+    Part,
+    Settled,
+    Settlement,
+    Twist,
+    Version,
+    Workload,
+)
+from ropewalk.storage.records import Attempt as AttemptRecord
+from ropewalk.wire.messages import Json, NoteRecord, PriorityRecord, Target
+
+
+class StorageError(Exception):
+    """Base of what storage raises. Nothing of the write that raised was kept."""
+
+
+class Fenced(StorageError):
+    """The lease was lost: the instance's epoch is another now, or the execution is no longer running."""
+
+
+class DoesNotApply(StorageError):
+    """An effect cannot be applied to what is there now (an id, key or source taken or gone meanwhile): run the method again."""
+
+
+class UnknownInstance(StorageError):
+    """There is no such instance, or it is deactivated."""
+
+
+class QueueIsFull(StorageError):
+    """The instance has as many pending executions, or bytes of them, as it may."""
+
+
+class StorageFull(StorageError):
+    """The disk or quota is full; the same write may succeed once there is room."""
+
+
+class StorageUnavailable(StorageError):
+    """The database is locked, unreachable or cannot be read; the same call may succeed later."""
+
+
+class StorageUnusable(StorageError):
+    """The database cannot be used at all: not ours, damaged, from a newer release, or on a network file system."""
+
+
+class Storage(Protocol):
+    """A database of Ropewalk's, open."""
+
+    async def close(self) -> None:
+        """Finish what was asked and let go of everything."""
+        ...
+
+    # Twists and versions
+
+    async def deploy(self, new: NewVersion) -> Version:
+        """Store a version under its twist's next number; an unchanged bundle and manifest give the latest version as it is."""
+        ...
+
+    async def twists(self) -> list[Twist]:
+        """All twists, newest first."""
+        ...
+
+    async def version(self, twist: str, number: int | None = None) -> Version | None:
+        """A version of the twist with this id, the latest when `number` is None."""
+        ...
+
+    async def bundle(self, digest: str) -> dict[str, bytes]:
+        """The files of a bundle, by relative path. Raises StorageUnusable when it is not there."""
+        ...
+
+    # Instances
+
+    async def activate(self, new: NewInstance) -> None:
+        """Store an instance and its `activate` execution."""
+        ...
+
+    async def instance(self, instance: str) -> Instance | None:
+        """One instance by its whole id."""
+        ...
+
+    async def instances(self) -> list[Instance]:
+        """All instances that are not deactivated, newest first."""
+        ...
+
+    async def begin_upgrades(self, twist: str, version: int, executions: Sequence[NewExecution]) -> None:
+        """Have every given instance run `upgrade` to `version` before anything else; a queued upgrade to an older one is replaced."""
+        ...
+
+    async def begin_deactivation(self, execution: NewExecution) -> None:
+        """Fence an instance: status `deactivating`, its pending executions cancelled, its epoch raised, `deactivate` queued.
+
+        A running execution is fenced off (it cannot commit). Beginning again changes nothing.
+        """
+        ...
+
+    async def erase(self, limit: int) -> int:
+        """Erase up to `limit` rows of deactivated instances; returns how many there were. Activities and notes stay."""
+        ...
+
+    # Executions
+
+    async def enqueue(self, new: NewExecution) -> str:
+        """Store an event and return the id of the execution that will answer it (with `coalesce`, maybe an older one).
+
+        Raises UnknownInstance, QueueIsFull.
+        """
+        ...
+
+    async def claim(self, node: str, limit: int, *, only: str | None = None) -> list[Claim]:
+        """Lease up to `limit` instances that have something ready, least recently served first, and start one execution of each.
+
+        `only` limits it to one instance. Costs O(log n) of everything pending.
+        """
+        ...
+
+    async def settle(self, settlement: Settlement) -> Settled:
+        """End an attempt. Raises Fenced, DoesNotApply (nothing was kept: settle again as a failed attempt), StorageFull."""
+        ...
+
+    async def commit_part(self, part: Part) -> None:
+        """Make the work of a running attempt so far durable. Raises Fenced, DoesNotApply, StorageFull."""
+        ...
+
+    async def next_wake(self) -> Micros | None:
+        """When the next claim can find something: 0 for now, a time, or None for not until something is stored."""
+        ...
+
+    async def workload(self) -> Workload:
+        """How busy the database is."""
+        ...
+
+    async def execution(self, execution: str) -> Execution | None:
+        """One execution by its whole id."""
+        ...
+
+    async def executions(self, query: ExecutionQuery) -> list[Execution]:
+        """Executions that became ready or ran, newest first."""
+        ...
+
+    async def tasks(self, instance: str | None = None) -> list[Execution]:
+        """Pending executions that `run_task` made: queued (later ones too), in back-off and running, newest first."""
+        ...
+
+    async def attempts(self, execution: str) -> list[AttemptRecord]:
+        """The ended attempts of an execution, oldest first."""
+        ...
+
+    async def retry(self, execution: str, at: Micros) -> None:
+        """Queue a dead, failed or backing-off execution again, with its attempts counted anew. An activation's makes its failed
+        instance `activating`. Raises DoesNotApply when it is none of these."""
+        ...
+
+    async def cancel(self, execution: str, at: Micros) -> bool:
+        """Cancel a pending execution; a running one is fenced off and its instance released. False when it was over."""
+        ...
+
+    async def find(self, kind: str, prefix: str) -> list[str]:
+        """Whole ids of `kind` ("execution" or "instance") that begin with `prefix`; at most 10."""
+        ...
+
+    # Logs
+
+    async def append_logs(self, instance: str, execution: str, lines: Sequence[LogLine]) -> None:
+        """Keep log lines of an attempt that goes on."""
+        ...
+
+    async def logs(self, query: LogQuery) -> list[NumberedLogLine]:
+        """Log lines, oldest first."""
+        ...
+
+    # The store and callbacks
+
+    async def read_values(self, instance: str, ns: str, keys: Sequence[str], at: Micros) -> dict[str, Json]:
+        """Unexpired values of those keys that have one."""
+        ...
+
+    async def read_keys(self, instance: str, ns: str, prefix: str, at: Micros) -> list[str]:
+        """Unexpired keys that begin with `prefix`, sorted by code point."""
+        ...
+
+    async def write_values(self, instance: str, ns: str, values: dict[str, Json | None], at: Micros) -> None:
+        """Write or (None) remove values from outside an execution; waits for no lease but raises its epoch-holder's conflict:
+        StorageUnavailable while an execution of the instance runs."""
+        ...
+
+    async def callback(self, instance: str, token: str) -> Target | None:
+        """What a callback stands for."""
+        ...
+
+    # The workspace
+
+    async def root_priority(self) -> PriorityRecord:
+        """The priority that everything is below; made with the database."""
+        ...
+
+    async def priority(self, priority: str) -> PriorityRecord | None:
+        """One priority by its id."""
+        ...
+
+    async def priorities(self) -> list[PriorityRecord]:
+        """All priorities, parents before children."""
+        ...
+
+    async def create_priority(self, new: PriorityRecord) -> None:
+        """Store a priority. Raises DoesNotApply when its parent is not there."""
+        ...
+
+    async def activities(self, query: ActivityQuery) -> list[OwnedActivity]:
+        """Activities, newest first."""
+        ...
+
+    async def activities_by_id(self, ids: Sequence[str]) -> dict[str, OwnedActivity]:
+        """Those of the given activities that exist, by id."""
+        ...
+
+    async def activities_by_source(self, priority: str, sources: Sequence[str]) -> dict[str, OwnedActivity]:
+        """Activities of a priority, by source."""
+        ...
+
+    async def activities_by_meta(self, twist: str, key: str, value: Json) -> list[OwnedActivity]:
+        """Activities that instances of `twist` made whose meta has this entry, newest first."""
+        ...
+
+    async def notes(self, activity: str) -> list[NoteRecord]:
+        """Notes of an activity, oldest first."""
+        ...
+
+    async def notes_by_id(self, ids: Sequence[str]) -> dict[str, NoteRecord]:
+        """Those of the given notes that exist, by id."""
+        ...
+
+    async def notes_by_key(self, activity: str, keys: Sequence[str]) -> dict[str, NoteRecord]:
+        """Notes of an activity, by key."""
+        ...
+
+    # Nodes and leases
+
+    async def register(self, node: Node) -> None:
+        """Make a node known. Its leases hold until `expires`."""
+        ...
+
+    async def heartbeat(self, node: str, expires: float) -> bool:
+        """Move a node's expiry; False when it was declared dead meanwhile and must stop at once."""
+        ...
+
+    async def nodes(self) -> list[Node]:
+        """Nodes that are known."""
+        ...
+
+    async def release(self, node: str, at: Micros) -> int:
+        """Declare a node dead or stopped: its leases end (epochs raised), its running executions are ready again, first in line,
+        with a lost attempt noted; one lost 20 times is `dead` with `node_lost`. Returns how many executions were running."""
+        ...
+
+    # Liveness
+
+    async def audit(self, at: Micros, *, repair: bool) -> list[str]:
+        """Find what is pending without a timer, lease or named hold, one sentence each, and mend it when `repair` is true."""
+        ...

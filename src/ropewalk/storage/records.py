@@ -1,0 +1,467 @@
+"""What storage keeps and what it is asked to do, as values.
+
+Times are `Micros` of wall time unless a name says otherwise. JSON is kept as its UTF-8 text. Everything of an instance is keyed by the
+instance first, so that a database can be distributed by it.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Literal
+
+from msgspec import Struct
+
+from ropewalk.clock import Micros
+from ropewalk.wire.control import Manifest
+from ropewalk.wire.messages import ActivityRecord, Json, NoteRecord, Target, Trigger
+
+
+class Kept(Struct, frozen=True, kw_only=True):
+    """Base of all records."""
+
+
+ExecutionStatus = Literal["queued", "running", "retrying", "succeeded", "failed", "dead", "cancelled"]
+InstanceStatus = Literal["activating", "active", "suspended", "failed", "deactivating"]
+
+PENDING: tuple[ExecutionStatus, ...] = ("queued", "running", "retrying")
+"""Statuses of executions that are not over."""
+
+
+class Rank(IntEnum):
+    """What goes before what among the ready executions of one instance; within a rank the readiness sequence decides."""
+
+    DEACTIVATE = 0
+    BARRIER = 1
+    WAITED_FOR = 2
+    RETURNING = 3
+    ORDINARY = 4
+
+
+# ── Twists and their versions ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Twist(Kept):
+    """A name under which versions are deployed."""
+
+    id: str
+    name: str
+    latest: int
+    created_at: Micros
+
+
+class Version(Kept):
+    """One immutable deployment of a twist. `bundle` is the digest that names its files."""
+
+    twist: str
+    number: int
+    bundle: str
+    module: str
+    manifest: Manifest
+    created_at: Micros
+
+
+class NewVersion(Kept):
+    """A deployment to be stored. `files` maps relative POSIX paths to contents; `bundle` is their digest."""
+
+    name: str
+    bundle: str
+    module: str
+    manifest: Manifest
+    files: dict[str, bytes]
+    at: Micros
+
+
+# ── Instances ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Instance(Kept):
+    """A twist activated in a priority.
+
+    `secret` makes the instance's callback tokens; it never leaves the host. `target_version` is the version whose `upgrade` is queued
+    or running, None when there is none.
+    """
+
+    id: str
+    twist: str
+    twist_name: str
+    version: int
+    target_version: int | None
+    priority: str
+    status: InstanceStatus
+    options: Json
+    secret: bytes
+    created_at: Micros
+    pending: int
+    store_bytes: int
+    upgrade_error: str | None = None
+
+
+class NewInstance(Kept):
+    """An activation: the instance and, in the same transaction, its `activate` execution."""
+
+    id: str
+    twist: str
+    version: int
+    priority: str
+    options: Json
+    secret: bytes
+    activate: NewExecution
+
+
+# ── Executions ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class NewExecution(Kept):
+    """An event to be stored: one execution of `target`, or of the callback `callback`, of `instance`.
+
+    Due at once when `run_at` is None or past, else when that time comes. `ns` is the namespace that asked; with `key` at most one
+    not yet started execution of (instance, ns, key) exists: a second replaces it, and with `coalesce` keeps the earlier due time.
+    """
+
+    id: str
+    instance: str
+    trigger: Trigger
+    target: Target
+    callback: str | None = None
+    event: Json = b"[]"
+    rank: Rank = Rank.ORDINARY
+    ns: str = ""
+    key: str | None = None
+    coalesce: bool = False
+    run_at: Micros | None = None
+    cause: str = ""
+    depth: int = 0
+    at: Micros
+
+
+class ErrorInfo(Kept):
+    """Why an attempt failed. `type` is an exception's class name or one of the runtime's own words (`timeout`, `crash`, …)."""
+
+    type: str
+    message: str
+    traceback: str = ""
+
+
+class Usage(Kept):
+    """What one attempt took. Times in microseconds, memory in bytes beyond what a waiting process has."""
+
+    started_at: Micros
+    finished_at: Micros
+    cpu: int = 0
+    memory_peak: int = 0
+    requests: int = 0
+
+
+class Attempt(Kept):
+    """One try at an execution, ended."""
+
+    number: int
+    version: int
+    node: str
+    usage: Usage
+    status: Literal["succeeded", "failed", "lost", "cancelled"]
+    error: ErrorInfo | None = None
+
+
+class LogLine(Kept):
+    """A line of an execution's log, in the order written."""
+
+    time: Micros
+    level: int
+    message: str
+    attempt: int
+    fields: Json | None = None
+
+
+class Execution(Kept):
+    """An execution as it stands. `tries` counts the attempts since the last `commit()` that its retry policy counts; `lost` those
+    that ended with their node."""
+
+    id: str
+    instance: str
+    twist: str
+    version: int | None
+    target: Target
+    callback: str | None
+    trigger: Trigger
+    event: Json
+    cause: str
+    depth: int
+    rank: Rank
+    ns: str
+    key: str | None
+    status: ExecutionStatus
+    attempt: int
+    tries: int
+    lost: int
+    run_at: Micros | None
+    queued_at: Micros
+    started_at: Micros | None = None
+    finished_at: Micros | None = None
+    cpu: int = 0
+    memory_peak: int = 0
+    requests: int = 0
+    error: ErrorInfo | None = None
+    result: Json | None = None
+
+
+class Claim(Kept):
+    """The right to run one execution: nobody else touches the instance until `epoch` changes.
+
+    `execution.attempt` is the number of the attempt that begins now.
+    """
+
+    instance: Instance
+    execution: Execution
+    epoch: int
+    previous_version: int | None = None
+
+
+# ── Effects: what an execution wants to have happened ──────────────────────────────────────────────────────────────────────────
+
+
+class Effect(Kept, tag=True):
+    """Base of the operations that are collected while a method runs and applied, in order, in one transaction."""
+
+
+class PutValue(Effect):
+    """Store a value; `expires_at` None keeps it."""
+
+    ns: str
+    key: str
+    value: Json
+    expires_at: Micros | None = None
+
+
+class DropValue(Effect):
+    """Remove a key of the store."""
+
+    ns: str
+    key: str
+
+
+class DropValues(Effect):
+    """Remove every key of `ns` that begins with `prefix`."""
+
+    ns: str
+    prefix: str
+
+
+class Enqueue(Effect):
+    """Add a pending execution, with its key's rules."""
+
+    execution: NewExecution
+
+
+class CancelTask(Effect):
+    """Cancel the not running task of the instance with this id, or of `ns` with this key."""
+
+    ns: str
+    token_or_key: str
+
+
+class CancelTasks(Effect):
+    """Cancel every not running task that `ns` made."""
+
+    ns: str
+
+
+class PutCallback(Effect):
+    """Keep a callback; the same token again changes nothing."""
+
+    ns: str
+    token: str
+    target: Target
+    at: Micros
+
+
+class DropCallback(Effect):
+    """Forget a callback of the instance and cancel its not running tasks."""
+
+    token: str
+
+
+class DropCallbacks(Effect):
+    """Forget every callback that `ns` made and cancel their not running tasks."""
+
+    ns: str
+
+
+class PutActivity(Effect):
+    """Create an activity. Does not apply when its id, or its source within its priority, is there already."""
+
+    activity: ActivityRecord
+
+
+class ChangeActivity(Effect):
+    """Change the named fields of an activity. Does not apply when it is gone."""
+
+    activity: str
+    changes: dict[str, object]
+
+
+class DropActivity(Effect):
+    """Remove an activity and its notes."""
+
+    activity: str
+
+
+class PutNote(Effect):
+    """Create a note. Does not apply when its id, or its key within its activity, is there already, or the activity is gone."""
+
+    note: NoteRecord
+
+
+class ChangeNote(Effect):
+    """Change the named fields of a note. Does not apply when it is gone."""
+
+    note: str
+    changes: dict[str, object]
+
+
+AnyEffect = (
+    PutValue
+    | DropValue
+    | DropValues
+    | Enqueue
+    | CancelTask
+    | CancelTasks
+    | PutCallback
+    | DropCallback
+    | DropCallbacks
+    | PutActivity
+    | ChangeActivity
+    | DropActivity
+    | PutNote
+    | ChangeNote
+)
+
+
+# ── Settling ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Verdict(Kept):
+    """What becomes of the execution now that an attempt has ended.
+
+    `retrying` has `run_at`; with `ordered` nothing later of the instance runs before it. `counted` is whether the attempt uses up one
+    of the policy's.
+    """
+
+    status: Literal["succeeded", "failed", "dead", "retrying", "cancelled"]
+    run_at: Micros | None = None
+    ordered: bool = False
+    counted: bool = True
+    result: Json | None = None
+
+
+class Settlement(Kept):
+    """The end of an attempt: its effects (none unless it succeeded), its outcome, and what follows, in one transaction.
+
+    Conditional on `epoch`. With `claim_next` the instance's next ready execution is claimed in the same transaction, or else the lease
+    is given back. The instance moves with its lifecycle: a settled `activate` makes it active or failed, `upgrade` moves its version,
+    `deactivate` removes it.
+    """
+
+    node: str
+    instance: str
+    epoch: int
+    execution: str
+    attempt: Attempt
+    verdict: Verdict
+    effects: list[AnyEffect]
+    logs: list[LogLine]
+    claim_next: bool
+    at: Micros
+
+
+class Part(Kept):
+    """What `commit()` makes durable: effects and logs of an attempt that goes on. Conditional on `epoch`; `tries` starts anew."""
+
+    instance: str
+    epoch: int
+    execution: str
+    effects: list[AnyEffect]
+    logs: list[LogLine]
+    at: Micros
+
+
+class Settled(Kept):
+    """A settlement was applied; `next` is the instance's next execution when one was claimed with it."""
+
+    next: Claim | None
+
+
+# ── Nodes ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Node(Kept):
+    """A running node: `boot` and `expires` (seconds of that boot's clock) bound its leases."""
+
+    id: str
+    boot: str
+    expires: float
+    started_at: Micros
+
+
+# ── Questions ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class ActivityQuery(Kept):
+    """Which activities, newest first (`created_at`, then `id`, both falling). `after` is the last one of the page before.
+
+    `twist` limits it to those that instances of this twist made.
+    """
+
+    priority: str | None = None
+    twist: str | None = None
+    type: Literal["note", "action", "event"] | None = None
+    done: bool | None = None
+    source_prefix: str | None = None
+    updated_since: Micros | None = None
+    after: tuple[Micros, str] | None = None
+    limit: int | None = 100
+
+
+class ExecutionQuery(Kept):
+    """Which executions, newest first."""
+
+    instance: str | None = None
+    status: ExecutionStatus | None = None
+    limit: int | None = None
+
+
+class LogQuery(Kept):
+    """Which log lines, oldest first; `after` is the number of the last one seen."""
+
+    instance: str | None = None
+    execution: str | None = None
+    level: int = 0
+    after: int = 0
+    limit: int | None = None
+
+
+class NumberedLogLine(Kept):
+    """A log line with its number in the whole database and whose it is."""
+
+    number: int
+    instance: str
+    execution: str
+    line: LogLine
+
+
+class OwnedActivity(Kept):
+    """An activity with what the workspace keeps of its origin."""
+
+    activity: ActivityRecord
+    twist: str | None
+    instance: str | None
+    notes: int = 0
+
+
+class Workload(Kept):
+    """How busy the database is: executions ready now, running, in back-off; and when the next thing is due."""
+
+    ready: int
+    running: int
+    backing_off: int
+    next_wake: Micros | None

@@ -1,0 +1,163 @@
+"""What the host says to the zygotes and what they answer, one message per packet of a SEQPACKET socket.
+
+    host → root zygote      Spawn (with the new version zygote's end of its control socket), Sweep
+    root zygote → host      Ready once; Spawned; Exits
+    host → version zygote   Import once; then one byte `FORK` with the attempt's end of its socket, for each process
+    version zygote → host   Imported or ImportFailed, once
+
+The version zygote runs the author's code at import: what it says of itself (`Manifest`) is checked by the host and never rules
+anything but what the author may ask for. The root zygote runs none and is trusted to report how processes ended.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from ropewalk.wire.messages import Json, Message, Record
+
+CONTROL_LIMIT: Final = 1024 * 1024
+"""Most bytes in one control packet, a manifest included."""
+
+FORK: Final = b"f"
+"""Asks a version zygote for one process; the socket that comes with it is that process's connection."""
+
+HELLO: Final = b"h"
+"""The first byte that a process writes to its connection; the kernel says whose it is."""
+
+
+class Spawn(Message, tag="spawn"):
+    """Fork a version zygote that sees only the bundle `bundle` (a folder's name below the bundles' root)."""
+
+    bundle: str
+
+
+class Sweep(Message, tag="sweep"):
+    """Reap what has ended and report it; answered by Exits, even when there is nothing to say."""
+
+
+class Ready(Message, tag="ready"):
+    """The root zygote has imported everything and stands by. `image_data` is its VmData in bytes."""
+
+    image_data: int
+
+
+class Spawned(Message, tag="spawned"):
+    """The version zygote for the last Spawn runs, as `pid` in the sandbox's own numbering."""
+
+    pid: int
+
+
+class Exit(Record):
+    """How a process ended: `status` as `os.waitpid` gives it, `pid` in the sandbox's own numbering."""
+
+    pid: int
+    status: int
+
+
+class Exits(Message, tag="exits"):
+    """Processes that ended otherwise than by exit 0, and version zygotes however they ended."""
+
+    exits: list[Exit]
+
+
+class Import(Message, tag="import"):
+    """Import the author's `module` from the bundle and describe its twist. `cls` names the class when the manifest does.
+
+    The limits become the rlimits of every process forked from here: `memory` is in bytes beyond the pristine image.
+    """
+
+    module: str
+    cls: str | None
+    memory: int
+    cpu: float
+
+
+class Parameter(Record):
+    """A parameter of a handler: `kind` as in `inspect.Parameter.kind.name`."""
+
+    name: str
+    kind: str
+    required: bool
+
+
+class Method(Record):
+    """A coroutine method of the twist or of the tool at `ns`."""
+
+    ns: str
+    name: str
+    parameters: list[Parameter] = []
+
+
+class OptionField(Record):
+    """A field of an Options class. `type` is its JSON type, or `secret`; `default` is absent when it is required."""
+
+    ns: str
+    name: str
+    type: Literal["string", "integer", "number", "boolean", "secret", "json"]
+    annotation: str
+    required: bool
+    default: Json | None = None
+
+
+class ToolInfo(Record):
+    """A tool that the twist declares, at the path `ns`. `kind` is the class of a built-in one, `custom` otherwise.
+
+    `options` is the JSON object given where the tool was declared: for Network its `urls`, for Plot its accesses.
+    """
+
+    ns: str
+    kind: str
+    options: Json = b"{}"
+
+
+class LimitsInfo(Record):
+    """What the twist asks to be lowered; None leaves the operator's setting. Seconds, seconds, bytes, count, bytes."""
+
+    cpu: float | None = None
+    wall: float | None = None
+    memory: int | None = None
+    requests: int | None = None
+    logs: int | None = None
+
+
+class RetryInfo(Record):
+    """When a failed execution runs again: at most `attempts` in all, waiting from `first` to `maximum` seconds."""
+
+    attempts: int = 5
+    first: float = 1.0
+    maximum: float = 300.0
+    ordered: bool = False
+
+
+class Manifest(Record):
+    """What a version declares: stored at deploy, and from then on the only thing that says what it may do."""
+
+    protocol: int
+    python: str
+    cls: str
+    description: str
+    methods: list[Method]
+    tools: list[ToolInfo] = []
+    options: list[OptionField] = []
+    limits: LimitsInfo = LimitsInfo()
+    retry: RetryInfo = RetryInfo()
+    concurrency: int = 1
+
+
+class Imported(Message, tag="imported"):
+    """The module was imported and holds one twist."""
+
+    manifest: Manifest
+
+
+class ImportFailed(Message, tag="import_failed"):
+    """The module could not be imported, or holds no twist, or two, or one that is not well formed."""
+
+    type: str
+    message: str
+    traceback: str = ""
+
+
+RootCommand = Spawn | Sweep
+RootReport = Ready | Spawned | Exits
+ZygoteReport = Imported | ImportFailed

@@ -1,0 +1,397 @@
+"""The schema of everything that host and guest say, in msgpack.
+
+Every message is an array whose first element is its tag. Fields are only ever added at the end, with defaults, so that a guest of
+another language or an older SDK stays able to talk. Author's values travel as their JSON text (`Json`): the host checks and stores it
+without knowing what it means. No message names an instance: the host knows whose connection it is.
+
+    host → guest    Start, then Answer or Failure for each call
+    guest → host    Log at any time, calls (each with an id of its own, answered in any order), at last Finished or Raised
+
+`ns` is always the path of attribute names of the tool that speaks, "" for the twist itself. Times are microseconds since 1970 in
+UTC, durations are seconds.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Final, Literal
+
+import msgspec
+from msgspec import Struct
+
+PROTOCOL: Final = 1
+"""Raised when a change cannot be understood by the other side's previous version."""
+
+Json = bytes
+"""The UTF-8 text of one JSON value."""
+
+Trigger = Literal["activate", "upgrade", "deactivate", "task", "webhook", "activity", "note", "intent", "schedule", "callback", "invoke"]
+
+
+class Message(Struct, array_like=True, tag_field="message_is", tag=True, frozen=True, kw_only=True):
+    """Base of all messages."""
+
+
+# ── Records that several messages carry ────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Record(Struct, omit_defaults=True, frozen=True, kw_only=True):
+    """Base of what is carried by name rather than by place."""
+
+
+class Target(Record):
+    """A method of the twist (`ns` is "") or of one of its tools, with the arguments bound to it.
+
+    `arguments` is the JSON of `[[positional, …], {"name": value, …}]`.
+    """
+
+    ns: str
+    method: str
+    arguments: Json = b"[[],{}]"
+
+
+class PriorityRecord(Record):
+    """A priority: a node in the tree that people organise their work by."""
+
+    id: str
+    title: str
+    parent: str | None = None
+
+
+class LinkRecord(Record):
+    """A link under a note. `callback` links carry the token that a click runs."""
+
+    kind: Literal["external", "callback", "auth", "conferencing"]
+    title: str
+    url: str | None = None
+    callback: str | None = None
+    provider: str | None = None
+
+
+class NoteRecord(Record):
+    """A note as it is stored; also what a twist asks to be created, then without the fields that the host fills."""
+
+    id: str
+    content: str
+    content_type: str = "markdown"
+    activity: str = ""
+    key: str | None = None
+    author: str | None = None
+    links: list[LinkRecord] = []
+    mentions: list[str] = []
+    tags: list[str] = []
+    created_at: int = 0
+
+
+class ActivityRecord(Record):
+    """An activity as it is stored.
+
+    `start` and `end` are ISO 8601 text: a date (all day) or a date and time in UTC; None is "someday" or open.
+    """
+
+    id: str
+    type: Literal["note", "action", "event"]
+    title: str
+    start: str | None = None
+    end: str | None = None
+    done_at: int | None = None
+    source: str | None = None
+    meta: Json | None = None
+    tags: list[str] = []
+    assignee: str | None = None
+    author: str | None = None
+    priority: str = ""
+    unread: bool = False
+    private: bool = False
+    draft: bool = False
+    created_at: int = 0
+    updated_at: int = 0
+
+
+class NewActivityRecord(Record):
+    """An activity that a twist asks for, with its first notes.
+
+    `id` is the author's own or one that the guest made. `start_now` says that an action's `start` was omitted.
+    """
+
+    activity: ActivityRecord
+    notes: list[NoteRecord] = []
+    start_now: bool = False
+    own_id: bool = False
+
+
+class Page(Record):
+    """Some activities and where the next ones begin (None: these were the last)."""
+
+    items: list[ActivityRecord]
+    cursor: str | None = None
+
+
+class HttpAnswer(Record):
+    """The answer to a fetch. Header names are as received, in order, repeats kept. `url` is where redirects ended."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+    url: str
+
+
+# ── Host → guest ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Start(Message, tag="start"):
+    """The event that this process is for: its one and only execution.
+
+    `event` is the JSON array of what the event brings; it goes before the bound arguments. For the lifecycle triggers `target.method`
+    is their name, and the guest runs the tools' hooks around it.
+    """
+
+    execution: str
+    attempt: int
+    instance: str
+    version: int
+    previous_version: int | None
+    trigger: Trigger
+    target: Target
+    event: Json
+    options: Json
+    priority: PriorityRecord
+    seed: bytes
+    started_at: int
+    cpu: float
+    wall: float
+    requests: int
+
+
+class Answer(Message, tag="answer"):
+    """What the call `id` returned, as the call's own `answer` type says."""
+
+    id: int
+    value: msgspec.Raw
+
+
+class Failure(Message, tag="failure"):
+    """The call `id` raised `error`, the name of a class of `ropewalk.errors` (or `ValueError`, `TypeError`)."""
+
+    id: int
+    error: str
+    message: str
+
+
+HostMessage = Start | Answer | Failure
+
+
+# ── Guest → host ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Call(Message):
+    """Base of the guest's requests. `id` is chosen by the guest and is its own until answered. Each counts as one request."""
+
+    answer: ClassVar[Any] = None
+    id: int
+    ns: str
+
+
+class StoreRead(Call, tag="store.read"):
+    """Read values; keys that hold none are absent from the answer."""
+
+    answer: ClassVar[Any] = dict[str, Json]
+    keys: list[str]
+
+
+class StoreWrite(Call, tag="store.write"):
+    """Write values; `ttl` in seconds, None for ever."""
+
+    items: dict[str, Json]
+    ttl: float | None = None
+
+
+class StoreDelete(Call, tag="store.delete"):
+    """Remove keys; those that hold nothing are no error."""
+
+    keys: list[str]
+
+
+class StoreClear(Call, tag="store.clear"):
+    """Remove every key that begins with `prefix`."""
+
+    prefix: str = ""
+
+
+class StoreKeys(Call, tag="store.keys"):
+    """The keys that begin with `prefix`, sorted by code point."""
+
+    answer: ClassVar[Any] = list[str]
+    prefix: str = ""
+
+
+class CallbackCreate(Call, tag="callback.create"):
+    """A durable reference to a method; equal targets give the same token."""
+
+    answer: ClassVar[Any] = str
+    target: Target
+
+
+class CallbackResolve(Call, tag="callback.resolve"):
+    """What a token stands for, to be run within this execution."""
+
+    answer: ClassVar[Any] = Target
+    token: str
+
+
+class CallbackDelete(Call, tag="callback.delete"):
+    """Forget a callback (`token`) or all that `ns` made (None), with the tasks that use them."""
+
+    token: str | None = None
+
+
+class TaskRun(Call, tag="task.run"):
+    """A new execution, of a callback's token or of a method. At most one of `run_at` and `delay` is given."""
+
+    answer: ClassVar[Any] = str
+    callback: str | None = None
+    target: Target | None = None
+    arguments: Json = b"[[],{}]"
+    run_at: int | None = None
+    delay: float | None = None
+    key: str | None = None
+    coalesce: bool = False
+
+
+class TaskCancel(Call, tag="task.cancel"):
+    """Cancel a pending task by token or key, or all that `ns` made (None)."""
+
+    token_or_key: str | None = None
+
+
+class Commit(Call, tag="commit"):
+    """Make everything so far durable; answered when it is."""
+
+
+class Fetch(Call, tag="fetch"):
+    """An HTTP request under the patterns that the Network tool at `ns` declares. `timeout` in seconds, redirects included."""
+
+    answer: ClassVar[Any] = HttpAnswer
+    method: str
+    url: str
+    headers: list[tuple[str, str]]
+    body: bytes = b""
+    timeout: float = 30.0
+
+
+class ActivitiesCreate(Call, tag="activities.create"):
+    """Create activities with their notes, or update those whose `source` is in the priority already; answered in order."""
+
+    answer: ClassVar[Any] = list[ActivityRecord]
+    items: list[NewActivityRecord]
+
+
+class ActivityUpdate(Call, tag="activity.update"):
+    """Change the named fields of one activity. `changes` is the JSON object of ActivityRecord fields."""
+
+    answer: ClassVar[Any] = ActivityRecord
+    activity: str
+    changes: Json
+
+
+class ActivityDelete(Call, tag="activity.delete"):
+    """Remove an activity and its notes."""
+
+    activity: str
+
+
+class ActivityGet(Call, tag="activity.get"):
+    """One activity by id, by source, or by an entry of its meta (`meta` is `[key, value-as-JSON]`); exactly one is given."""
+
+    answer: ClassVar[Any] = ActivityRecord | None
+    activity: str | None = None
+    source: str | None = None
+    meta: tuple[str, Json] | None = None
+
+
+class ActivitiesList(Call, tag="activities.list"):
+    """Activities, newest first, a page at a time."""
+
+    answer: ClassVar[Any] = Page
+    type: Literal["note", "action", "event"] | None = None
+    done: bool | None = None
+    source_prefix: str | None = None
+    updated_since: int | None = None
+    limit: int = 100
+    cursor: str | None = None
+
+
+class NotesCreate(Call, tag="notes.create"):
+    """Add notes to an activity, or update those whose `key` it has already; answered in order."""
+
+    answer: ClassVar[Any] = list[NoteRecord]
+    activity: str
+    notes: list[NoteRecord]
+
+
+class NoteUpdate(Call, tag="note.update"):
+    """Change the named fields of one note. `changes` is the JSON object of NoteRecord fields."""
+
+    answer: ClassVar[Any] = NoteRecord
+    note: str
+    changes: Json
+
+
+class NotesList(Call, tag="notes.list"):
+    """The notes of an activity, oldest first."""
+
+    answer: ClassVar[Any] = list[NoteRecord]
+    activity: str
+
+
+class Log(Message, tag="log"):
+    """A line of the execution's log. `level` is a number of the `logging` module; `fields` a JSON object."""
+
+    time: int
+    level: int
+    message: str
+    fields: Json | None = None
+
+
+class Finished(Message, tag="finished"):
+    """The method returned. The last thing that a guest says."""
+
+    result: Json
+
+
+class Raised(Message, tag="raised"):
+    """The method raised. The last thing that a guest says.
+
+    `kind`: `error` is retried by the policy, `retry` asks for `after` seconds (Retry, or a 429/503's Retry-After as the least wait),
+    `give_up` and `unretried` never are: the first is dead, the second failed.
+    """
+
+    kind: Literal["error", "retry", "retry_at_least", "give_up", "unretried"]
+    type: str
+    message: str
+    traceback: str
+    after: float | None = None
+
+
+AnyCall = (
+    StoreRead
+    | StoreWrite
+    | StoreDelete
+    | StoreClear
+    | StoreKeys
+    | CallbackCreate
+    | CallbackResolve
+    | CallbackDelete
+    | TaskRun
+    | TaskCancel
+    | Commit
+    | Fetch
+    | ActivitiesCreate
+    | ActivityUpdate
+    | ActivityDelete
+    | ActivityGet
+    | ActivitiesList
+    | NotesCreate
+    | NoteUpdate
+    | NotesList
+)
+GuestMessage = AnyCall | Log | Finished | Raised
