@@ -25,42 +25,42 @@ HELLO: Final = b"h"
 """The first byte that a process writes to its connection; the kernel says whose it is."""
 
 
-class Spawn(Message, tag="spawn"):
+class Spawn(Message, tag="spawn", kw_only=True):
     """Fork a version zygote that sees only the bundle `bundle` (a folder's name below the bundles' root)."""
 
     bundle: str
 
 
-class Sweep(Message, tag="sweep"):
+class Sweep(Message, tag="sweep", kw_only=True):
     """Reap what has ended and report it; answered by Exits, even when there is nothing to say."""
 
 
-class Ready(Message, tag="ready"):
+class Ready(Message, tag="ready", kw_only=True):
     """The root zygote has imported everything and stands by. `image_data` is its VmData in bytes."""
 
     image_data: int
 
 
-class Spawned(Message, tag="spawned"):
+class Spawned(Message, tag="spawned", kw_only=True):
     """The version zygote for the last Spawn runs, as `pid` in the sandbox's own numbering."""
 
     pid: int
 
 
-class Exit(Record):
+class Exit(Record, kw_only=True):
     """How a process ended: `status` as `os.waitpid` gives it, `pid` in the sandbox's own numbering."""
 
     pid: int
     status: int
 
 
-class Exits(Message, tag="exits"):
+class Exits(Message, tag="exits", kw_only=True):
     """Processes that ended otherwise than by exit 0, and version zygotes however they ended."""
 
     exits: list[Exit]
 
 
-class Import(Message, tag="import"):
+class Import(Message, tag="import", kw_only=True):
     """Import the author's `module` from the bundle and describe its twist. `cls` names the class when the manifest does.
 
     The limits become the rlimits of every process forked from here: `memory` is in bytes beyond the pristine image.
@@ -72,7 +72,7 @@ class Import(Message, tag="import"):
     cpu: float
 
 
-class Parameter(Record):
+class Parameter(Record, kw_only=True):
     """A parameter of a handler: `kind` as in `inspect.Parameter.kind.name`."""
 
     name: str
@@ -80,7 +80,7 @@ class Parameter(Record):
     required: bool
 
 
-class Method(Record):
+class Method(Record, kw_only=True):
     """A coroutine method of the twist or of the tool at `ns`."""
 
     ns: str
@@ -88,7 +88,7 @@ class Method(Record):
     parameters: list[Parameter] = []
 
 
-class OptionField(Record):
+class OptionField(Record, kw_only=True):
     """A field of an Options class. `type` is its JSON type, or `secret`; `default` is absent when it is required."""
 
     ns: str
@@ -99,7 +99,7 @@ class OptionField(Record):
     default: Json | None = None
 
 
-class ToolInfo(Record):
+class ToolInfo(Record, kw_only=True):
     """A tool that the twist declares, at the path `ns`. `kind` is the class of a built-in one, `custom` otherwise.
 
     `options` is the JSON object given where the tool was declared: for Network its `urls`, for Plot its accesses.
@@ -110,7 +110,7 @@ class ToolInfo(Record):
     options: Json = b"{}"
 
 
-class LimitsInfo(Record):
+class LimitsInfo(Record, kw_only=True):
     """What the twist asks to be lowered; None leaves the operator's setting. Seconds, seconds, bytes, count, bytes."""
 
     cpu: float | None = None
@@ -120,7 +120,7 @@ class LimitsInfo(Record):
     logs: int | None = None
 
 
-class RetryInfo(Record):
+class RetryInfo(Record, kw_only=True):
     """When a failed execution runs again: at most `attempts` in all, waiting from `first` to `maximum` seconds."""
 
     attempts: int = 5
@@ -129,7 +129,7 @@ class RetryInfo(Record):
     ordered: bool = False
 
 
-class Manifest(Record):
+class Manifest(Record, kw_only=True):
     """What a version declares: stored at deploy, and from then on the only thing that says what it may do."""
 
     protocol: int
@@ -144,13 +144,13 @@ class Manifest(Record):
     concurrency: int = 1
 
 
-class Imported(Message, tag="imported"):
+class Imported(Message, tag="imported", kw_only=True):
     """The module was imported and holds one twist."""
 
     manifest: Manifest
 
 
-class ImportFailed(Message, tag="import_failed"):
+class ImportFailed(Message, tag="import_failed", kw_only=True):
     """The module could not be imported, or holds no twist, or two, or one that is not well formed."""
 
     type: str

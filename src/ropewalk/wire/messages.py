@@ -38,7 +38,7 @@ class Record(Struct, omit_defaults=True, frozen=True, kw_only=True):
     """Base of what is carried by name rather than by place."""
 
 
-class Target(Record):
+class Target(Record, kw_only=True):
     """A method of the twist (`ns` is "") or of one of its tools, with the arguments bound to it.
 
     `arguments` is the JSON of `[[positional, …], {"name": value, …}]`.
@@ -49,7 +49,7 @@ class Target(Record):
     arguments: Json = b"[[],{}]"
 
 
-class PriorityRecord(Record):
+class PriorityRecord(Record, kw_only=True):
     """A priority: a node in the tree that people organise their work by."""
 
     id: str
@@ -57,7 +57,7 @@ class PriorityRecord(Record):
     parent: str | None = None
 
 
-class LinkRecord(Record):
+class LinkRecord(Record, kw_only=True):
     """A link under a note. `callback` links carry the token that a click runs."""
 
     kind: Literal["external", "callback", "auth", "conferencing"]
@@ -67,7 +67,7 @@ class LinkRecord(Record):
     provider: str | None = None
 
 
-class NoteRecord(Record):
+class NoteRecord(Record, kw_only=True):
     """A note as it is stored; also what a twist asks to be created, then without the fields that the host fills."""
 
     id: str
@@ -82,7 +82,7 @@ class NoteRecord(Record):
     created_at: int = 0
 
 
-class ActivityRecord(Record):
+class ActivityRecord(Record, kw_only=True):
     """An activity as it is stored.
 
     `start` and `end` are ISO 8601 text: a date (all day) or a date and time in UTC; None is "someday" or open.
@@ -107,7 +107,7 @@ class ActivityRecord(Record):
     updated_at: int = 0
 
 
-class NewActivityRecord(Record):
+class NewActivityRecord(Record, kw_only=True):
     """An activity that a twist asks for, with its first notes.
 
     `id` is the author's own or one that the guest made. `start_now` says that an action's `start` was omitted.
@@ -119,14 +119,14 @@ class NewActivityRecord(Record):
     own_id: bool = False
 
 
-class Page(Record):
+class Page(Record, kw_only=True):
     """Some activities and where the next ones begin (None: these were the last)."""
 
     items: list[ActivityRecord]
     cursor: str | None = None
 
 
-class HttpAnswer(Record):
+class HttpAnswer(Record, kw_only=True):
     """The answer to a fetch. Header names are as received, in order, repeats kept. `url` is where redirects ended."""
 
     status: int
@@ -138,7 +138,7 @@ class HttpAnswer(Record):
 # ── Host → guest ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class Start(Message, tag="start"):
+class Start(Message, tag="start", kw_only=True):
     """The event that this process is for: its one and only execution.
 
     `event` is the JSON array of what the event brings; it goes before the bound arguments. For the lifecycle triggers `target.method`
@@ -162,14 +162,14 @@ class Start(Message, tag="start"):
     requests: int
 
 
-class Answer(Message, tag="answer"):
+class Answer(Message, tag="answer", kw_only=True):
     """What the call `id` returned, as the call's own `answer` type says."""
 
     id: int
     value: msgspec.Raw
 
 
-class Failure(Message, tag="failure"):
+class Failure(Message, tag="failure", kw_only=True):
     """The call `id` raised `error`, the name of a class of `ropewalk.errors` (or `ValueError`, `TypeError`)."""
 
     id: int
@@ -183,7 +183,7 @@ HostMessage = Start | Answer | Failure
 # ── Guest → host ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class Call(Message):
+class Call(Message, kw_only=True):
     """Base of the guest's requests. `id` is chosen by the guest and is its own until answered. Each counts as one request."""
 
     answer: ClassVar[Any] = None
@@ -191,60 +191,60 @@ class Call(Message):
     ns: str
 
 
-class StoreRead(Call, tag="store.read"):
+class StoreRead(Call, tag="store.read", kw_only=True):
     """Read values; keys that hold none are absent from the answer."""
 
     answer: ClassVar[Any] = dict[str, Json]
     keys: list[str]
 
 
-class StoreWrite(Call, tag="store.write"):
+class StoreWrite(Call, tag="store.write", kw_only=True):
     """Write values; `ttl` in seconds, None for ever."""
 
     items: dict[str, Json]
     ttl: float | None = None
 
 
-class StoreDelete(Call, tag="store.delete"):
+class StoreDelete(Call, tag="store.delete", kw_only=True):
     """Remove keys; those that hold nothing are no error."""
 
     keys: list[str]
 
 
-class StoreClear(Call, tag="store.clear"):
+class StoreClear(Call, tag="store.clear", kw_only=True):
     """Remove every key that begins with `prefix`."""
 
     prefix: str = ""
 
 
-class StoreKeys(Call, tag="store.keys"):
+class StoreKeys(Call, tag="store.keys", kw_only=True):
     """The keys that begin with `prefix`, sorted by code point."""
 
     answer: ClassVar[Any] = list[str]
     prefix: str = ""
 
 
-class CallbackCreate(Call, tag="callback.create"):
+class CallbackCreate(Call, tag="callback.create", kw_only=True):
     """A durable reference to a method; equal targets give the same token."""
 
     answer: ClassVar[Any] = str
     target: Target
 
 
-class CallbackResolve(Call, tag="callback.resolve"):
+class CallbackResolve(Call, tag="callback.resolve", kw_only=True):
     """What a token stands for, to be run within this execution."""
 
     answer: ClassVar[Any] = Target
     token: str
 
 
-class CallbackDelete(Call, tag="callback.delete"):
+class CallbackDelete(Call, tag="callback.delete", kw_only=True):
     """Forget a callback (`token`) or all that `ns` made (None), with the tasks that use them."""
 
     token: str | None = None
 
 
-class TaskRun(Call, tag="task.run"):
+class TaskRun(Call, tag="task.run", kw_only=True):
     """A new execution, of a callback's token or of a method. At most one of `run_at` and `delay` is given."""
 
     answer: ClassVar[Any] = str
@@ -257,17 +257,17 @@ class TaskRun(Call, tag="task.run"):
     coalesce: bool = False
 
 
-class TaskCancel(Call, tag="task.cancel"):
+class TaskCancel(Call, tag="task.cancel", kw_only=True):
     """Cancel a pending task by token or key, or all that `ns` made (None)."""
 
     token_or_key: str | None = None
 
 
-class Commit(Call, tag="commit"):
+class Commit(Call, tag="commit", kw_only=True):
     """Make everything so far durable; answered when it is."""
 
 
-class Fetch(Call, tag="fetch"):
+class Fetch(Call, tag="fetch", kw_only=True):
     """An HTTP request under the patterns that the Network tool at `ns` declares. `timeout` in seconds, redirects included."""
 
     answer: ClassVar[Any] = HttpAnswer
@@ -278,14 +278,14 @@ class Fetch(Call, tag="fetch"):
     timeout: float = 30.0
 
 
-class ActivitiesCreate(Call, tag="activities.create"):
+class ActivitiesCreate(Call, tag="activities.create", kw_only=True):
     """Create activities with their notes, or update those whose `source` is in the priority already; answered in order."""
 
     answer: ClassVar[Any] = list[ActivityRecord]
     items: list[NewActivityRecord]
 
 
-class ActivityUpdate(Call, tag="activity.update"):
+class ActivityUpdate(Call, tag="activity.update", kw_only=True):
     """Change the named fields of one activity. `changes` is the JSON object of ActivityRecord fields."""
 
     answer: ClassVar[Any] = ActivityRecord
@@ -293,13 +293,13 @@ class ActivityUpdate(Call, tag="activity.update"):
     changes: Json
 
 
-class ActivityDelete(Call, tag="activity.delete"):
+class ActivityDelete(Call, tag="activity.delete", kw_only=True):
     """Remove an activity and its notes."""
 
     activity: str
 
 
-class ActivityGet(Call, tag="activity.get"):
+class ActivityGet(Call, tag="activity.get", kw_only=True):
     """One activity by id, by source, or by an entry of its meta (`meta` is `[key, value-as-JSON]`); exactly one is given."""
 
     answer: ClassVar[Any] = ActivityRecord | None
@@ -308,7 +308,7 @@ class ActivityGet(Call, tag="activity.get"):
     meta: tuple[str, Json] | None = None
 
 
-class ActivitiesList(Call, tag="activities.list"):
+class ActivitiesList(Call, tag="activities.list", kw_only=True):
     """Activities, newest first, a page at a time."""
 
     answer: ClassVar[Any] = Page
@@ -320,7 +320,7 @@ class ActivitiesList(Call, tag="activities.list"):
     cursor: str | None = None
 
 
-class NotesCreate(Call, tag="notes.create"):
+class NotesCreate(Call, tag="notes.create", kw_only=True):
     """Add notes to an activity, or update those whose `key` it has already; answered in order."""
 
     answer: ClassVar[Any] = list[NoteRecord]
@@ -328,7 +328,7 @@ class NotesCreate(Call, tag="notes.create"):
     notes: list[NoteRecord]
 
 
-class NoteUpdate(Call, tag="note.update"):
+class NoteUpdate(Call, tag="note.update", kw_only=True):
     """Change the named fields of one note. `changes` is the JSON object of NoteRecord fields."""
 
     answer: ClassVar[Any] = NoteRecord
@@ -336,14 +336,14 @@ class NoteUpdate(Call, tag="note.update"):
     changes: Json
 
 
-class NotesList(Call, tag="notes.list"):
+class NotesList(Call, tag="notes.list", kw_only=True):
     """The notes of an activity, oldest first."""
 
     answer: ClassVar[Any] = list[NoteRecord]
     activity: str
 
 
-class Log(Message, tag="log"):
+class Log(Message, tag="log", kw_only=True):
     """A line of the execution's log. `level` is a number of the `logging` module; `fields` a JSON object."""
 
     time: int
@@ -352,13 +352,13 @@ class Log(Message, tag="log"):
     fields: Json | None = None
 
 
-class Finished(Message, tag="finished"):
+class Finished(Message, tag="finished", kw_only=True):
     """The method returned. The last thing that a guest says."""
 
     result: Json
 
 
-class Raised(Message, tag="raised"):
+class Raised(Message, tag="raised", kw_only=True):
     """The method raised. The last thing that a guest says.
 
     `kind`: `error` is retried by the policy, `retry` asks for `after` seconds (Retry, or a 429/503's Retry-After as the least wait),
