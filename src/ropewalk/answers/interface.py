@@ -1,0 +1,135 @@
+"""What every answer works on: the session of one attempt.
+
+An answer is an async function of the session and a call of the wire; it returns what the call's `answer` type says, or raises an
+error of `ropewalk.errors` that is raised again at the author's `await`. It writes nothing: it appends effects, which the settlement
+applies. What the attempt itself has done so far shows in its reads, through an overlay that each topic keeps for itself.
+
+A call comes from a guest: every field of it may be hostile, and only its types have been checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from ropewalk.errors import InvalidValue, ValueTooLarge
+from ropewalk.storage.records import AnyEffect, Claim
+
+if TYPE_CHECKING:
+    from ropewalk.clock import Clock
+    from ropewalk.egress.fetch import Fetcher
+    from ropewalk.storage.interface import Storage
+    from ropewalk.wire.control import Manifest, ToolInfo
+    from ropewalk.wire.messages import Json
+
+MIB = 1024 * 1024
+
+Answering = Callable[["Session", Any], Awaitable[Any]]
+"""An answer: `async def store_read(session, call)`."""
+
+OverlayT = TypeVar("OverlayT")
+
+
+class AnswerLimits(Struct, frozen=True, kw_only=True):
+    """The operator's bounds on what a guest may ask for. Bytes and counts."""
+
+    value: int = MIB
+    store: int = 100 * MIB
+    effect_bytes: int = 16 * MIB
+    effect_rows: int = 10_000
+    batch: int = 1_000
+    listing: int = 10_000
+    queue: int = 200_000
+
+
+class Host(Struct, frozen=True, kw_only=True):
+    """What answers need of the node."""
+
+    storage: Storage
+    clock: Clock
+    fetcher: Fetcher
+    limits: AnswerLimits
+
+
+class Session:
+    """One attempt, as the host's answers see it.
+
+    Attributes:
+        host: the node's parts and limits.
+        claim: the instance and execution that the connection belongs to: nothing that the guest says changes whose it is.
+        manifest: what the running version declared at deploy.
+        effects: what the attempt wants to have happened since its start or last commit, in order.
+    """
+
+    __slots__ = ("_overlays", "_tools", "claim", "effect_bytes", "effects", "host", "manifest")
+
+    def __init__(self, host: Host, claim: Claim, manifest: Manifest) -> None:
+        self.host = host
+        self.claim = claim
+        self.manifest = manifest
+        self.effects: list[AnyEffect] = []
+        self.effect_bytes = 0
+        self._overlays: dict[type[Any], Any] = {}
+        self._tools: dict[str, ToolInfo] | None = None
+
+    def overlay(self, kind: type[OverlayT]) -> OverlayT:
+        """Return this attempt's overlay of that kind, made empty when first asked for."""
+        found = self._overlays.get(kind)
+        if found is None:
+            found = self._overlays[kind] = kind()
+        return found  # type: ignore[no-any-return]  # the key is its type
+
+    def tool(self, ns: str) -> ToolInfo | None:
+        """Return what the manifest declares at the path `ns`."""
+        if self._tools is None:
+            self._tools = {tool.ns: tool for tool in self.manifest.tools}
+        return self._tools.get(ns)
+
+    def add(self, effect: AnyEffect, size: int = 0) -> None:
+        """Append an effect whose payload has `size` bytes.
+
+        Raises:
+            ValueTooLarge: there are more effects than may be between two commits.
+        """
+        limits = self.host.limits
+        if len(self.effects) >= limits.effect_rows:
+            raise ValueTooLarge(
+                f"this execution has {limits.effect_rows:,} changes that are not committed, which is the limit: "
+                "call self.commit(), or go on in another task with self.run_task()"
+            )
+        if self.effect_bytes + size > limits.effect_bytes:
+            raise ValueTooLarge(
+                f"this execution's uncommitted changes would have {self.effect_bytes + size:,} bytes and may have "
+                f"{limits.effect_bytes:,}: call self.commit(), or go on in another task with self.run_task()"
+            )
+        self.effects.append(effect)
+        self.effect_bytes += size
+
+    def committed(self) -> None:
+        """Forget the effects: they are durable, and reads find them in storage."""
+        self.effects = []
+        self.effect_bytes = 0
+        self._overlays = {}
+
+
+def check_batch(count: int, limit: int, what: str) -> None:
+    """Raise ValueTooLarge when a batch has more than `limit` items."""
+    if count > limit:
+        raise ValueTooLarge(f"{count:,} {what} in one call are over the limit of {limit:,}: split them")
+
+
+def check_json(value: Json, what: str) -> Any:  # noqa: ANN401 — any JSON value
+    """Return the JSON text's value.
+
+    Raises:
+        InvalidValue: it is no JSON, or nested too deep.
+    """
+    try:
+        return msgspec.json.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidValue(f"{what} is not JSON: {error}") from None
+    except RecursionError:
+        raise InvalidValue(f"{what} is nested too deep") from None
