@@ -78,7 +78,13 @@ class StorageUnusable(StorageError):
 
 
 class Storage(Protocol):
-    """A database of Ropewalk's, open."""
+    """A database of Ropewalk's, open.
+
+    Attributes:
+        reads_at_once: reads return without giving way to the event loop, so that a caller may step them by hand.
+    """
+
+    reads_at_once: bool
 
     async def close(self) -> None:
         """Finish what was asked and let go of everything."""
@@ -219,6 +225,10 @@ class Storage(Protocol):
 
     async def callback(self, instance: str, token: str) -> Target | None:
         """What a callback stands for."""
+        ...
+
+    async def callback_tokens(self, instance: str, ns: str) -> list[str]:
+        """The callbacks that `ns` made."""
         ...
 
     # The workspace

@@ -1,0 +1,105 @@
+"""The host's answers about tasks: executions asked for by an execution, now or later."""
+
+from __future__ import annotations
+
+import secrets
+
+import msgspec
+
+from ropewalk.answers.callbacks import check_arguments, check_target, resolve
+from ropewalk.answers.interface import Session
+from ropewalk.answers.store import check_key
+from ropewalk.clock import Micros
+from ropewalk.errors import InvalidValue, QueueFull
+from ropewalk.storage.records import CancelTask, CancelTasks, Enqueue, NewExecution
+from ropewalk.wire.messages import Json, Target, TaskCancel, TaskRun
+
+CHAIN_GAP: Micros = 60_000_000
+"""A task due within this long of being asked for goes on its asker's chain; a later one begins a new chain."""
+
+_UNBOUND = b"[[],{}]"
+
+
+def new_id() -> str:
+    """Return a new id: 96 random bits as text, so that a few characters of it name it."""
+    return secrets.token_hex(12)
+
+
+async def task_run(session: Session, call: TaskRun) -> str:
+    """Ask for an execution and return its id, which is the task's token."""
+    target = await _target(session, call)
+    now = session.host.clock.now()
+    run_at = _due(call, now)
+    if call.key is not None:
+        check_key(call.key)
+    _check_queue(session)
+    running = session.claim.execution
+    on_chain = run_at is None or run_at - now <= CHAIN_GAP
+    execution = NewExecution(
+        id=new_id(),
+        instance=running.instance,
+        trigger="task",
+        target=target,
+        callback=call.callback,
+        ns=call.ns,
+        key=call.key,
+        coalesce=call.coalesce,
+        run_at=run_at,
+        cause=running.id,
+        depth=running.depth + 1 if on_chain else 0,
+        at=now,
+    )
+    session.add(Enqueue(execution=execution), len(target.arguments) + 200)
+    return execution.id
+
+
+async def task_cancel(session: Session, call: TaskCancel) -> None:
+    """Cancel one pending task, or all that the namespace made."""
+    if call.token_or_key is None:
+        session.add(CancelTasks(ns=call.ns))
+    else:
+        session.add(CancelTask(ns=call.ns, token_or_key=call.token_or_key), len(call.token_or_key))
+
+
+async def _target(session: Session, call: TaskRun) -> Target:
+    if (call.callback is None) == (call.target is None):
+        raise InvalidValue("a task runs either a callback or a method")
+    if call.target is not None:
+        check_target(session, call.target)
+        return call.target
+    target = await resolve(session, call.callback or "")
+    if call.arguments == _UNBOUND:
+        return target
+    bound = Target(ns=target.ns, method=target.method, arguments=_joined(target.arguments, call.arguments, target))
+    check_arguments(session, bound)
+    return bound
+
+
+def _joined(first: Json, then: Json, target: Target) -> Json:
+    """Bind further arguments, as `functools.partial` does: positions after positions, names over names."""
+    try:
+        one, two = (msgspec.json.decode(arguments, type=tuple[list[msgspec.Raw], dict[str, msgspec.Raw]]) for arguments in (first, then))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidValue(f"the arguments of {target.method}() are not JSON of a list and an object: {error}") from None
+    return msgspec.json.encode((one[0] + two[0], one[1] | two[1]))
+
+
+def _due(call: TaskRun, now: Micros) -> Micros | None:
+    if call.run_at is not None and call.delay is not None:
+        raise InvalidValue("a task has run_at or delay, not both")
+    if call.delay is not None:
+        if not call.delay < 1e11:
+            raise InvalidValue(f"delay={call.delay!r} is no time to wait: give seconds or a timedelta")
+        return None if call.delay <= 0 else now + round(call.delay * 1e6)
+    if call.run_at is None or call.run_at <= now:
+        return None
+    if call.run_at >= 1 << 62:
+        raise InvalidValue("run_at is too far away")
+    return call.run_at
+
+
+def _check_queue(session: Session) -> None:
+    limit = session.host.limits.queue
+    pending = session.claim.instance.pending + sum(isinstance(effect, Enqueue) for effect in session.effects)
+    if pending >= limit:
+        raise QueueFull(f"this instance has {pending:,} pending events, which is the limit: let some run, or cancel_all_tasks()")
