@@ -26,6 +26,7 @@ from ropewalk.storage.records import (
     Execution,
     ExecutionQuery,
     Instance,
+    InstanceStatus,
     LogLine,
     LogQuery,
     NewExecution,
@@ -127,9 +128,11 @@ class Storage(Protocol):
         ...
 
     async def begin_deactivation(self, execution: NewExecution) -> None:
-        """Fence an instance: status `deactivating`, its pending executions cancelled, its epoch raised, `deactivate` queued.
+        """Fence an instance: status `deactivating`, its waiting executions cancelled, `deactivate` queued as the next to run.
 
-        A running execution is fenced off (it cannot commit). Beginning again changes nothing.
+        From then on nothing is accepted for it; a running execution may still settle (its node ends it after 10 s), but what it
+        would enqueue is dropped. When `deactivate` has succeeded or is dead, the settlement makes the instance unreachable.
+        Beginning again changes nothing.
         """
         ...
 
@@ -283,12 +286,19 @@ class Storage(Protocol):
         """Make a node known. Its leases hold until `expires`."""
         ...
 
-    async def heartbeat(self, node: str, expires: float) -> bool:
-        """Move a node's expiry; False when it was declared dead meanwhile and must stop at once."""
+    def heartbeat(self, node: str, expires: float) -> bool:
+        """Move a node's expiry and wait until that is stored; False when it was declared dead meanwhile and must stop at once.
+
+        Called from a thread of its own, so that a busy event loop loses no lease.
+        """
         ...
 
     async def nodes(self) -> list[Node]:
         """Nodes that are known."""
+        ...
+
+    async def leases(self, node: str) -> dict[str, tuple[int, InstanceStatus]]:
+        """The instances that a node holds, each with its epoch and status: what a node runs besides these it must end."""
         ...
 
     async def release(self, node: str, at: Micros) -> int:
