@@ -25,6 +25,15 @@ def new_id() -> str:
     return secrets.token_hex(12)
 
 
+class TaskOverlay:
+    """How many executions the attempt has asked for so far."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
 async def task_run(session: Session, call: TaskRun) -> str:
     """Ask for an execution and return its id, which is the task's token."""
     target = await _target(session, call)
@@ -100,6 +109,8 @@ def _due(call: TaskRun, now: Micros) -> Micros | None:
 
 def _check_queue(session: Session) -> None:
     limit = session.host.limits.queue
-    pending = session.claim.instance.pending + sum(isinstance(effect, Enqueue) for effect in session.effects)
+    asked = session.overlay(TaskOverlay)
+    pending = session.claim.instance.pending + asked.count
     if pending >= limit:
         raise QueueFull(f"this instance has {pending:,} pending events, which is the limit: let some run, or cancel_all_tasks()")
+    asked.count += 1

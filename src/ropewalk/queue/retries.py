@@ -1,0 +1,76 @@
+"""What becomes of an execution when an attempt at it has failed: again, when, or never.
+
+Pure: the random number and the time are passed in. The waits are exponential with full jitter, so that what failed together does not
+return together (Marc Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015).
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from ropewalk.clock import Micros
+from ropewalk.storage.records import Execution, Verdict
+from ropewalk.wire.control import RetryInfo
+from ropewalk.wire.messages import Raised
+
+LIMITS = frozenset({"timeout", "cpu_limit", "memory_limit", "request_limit"})
+"""The limits that end an execution; what they end is retried once."""
+
+DEACTIVATION = RetryInfo(attempts=3, first=1.0, maximum=10.0)
+"""`deactivate` gets this policy, whatever the twist's: it must be over within a minute."""
+
+DEACTIVATION_SPAN: Micros = 60_000_000
+
+
+class Failure(Struct, frozen=True, kw_only=True):
+    """Why an attempt failed, as far as retrying goes.
+
+    `kind` is `limit` or `crash` when the process was ended or ended by itself, else the kind of the guest's own `Raised`.
+    """
+
+    type: str
+    kind: str
+    after: float | None = None
+
+    @classmethod
+    def of(cls, raised: Raised) -> Failure:
+        """Return the failure that the guest reports: out of memory is a limit, everything else is what it says."""
+        if raised.type == "memory_limit":
+            return cls(type=raised.type, kind="limit")
+        return cls(type=raised.type, kind=raised.kind, after=raised.after)
+
+
+def verdict(execution: Execution, failure: Failure, policy: RetryInfo, now: Micros, jitter: float) -> Verdict:
+    """Return what becomes of `execution`, whose newest attempt failed by `failure`.
+
+    Args:
+        execution: as it was claimed, so that `tries` does not count this attempt and `error` is that of the one before.
+        failure: why.
+        policy: the twist's.
+        now: wall time.
+        jitter: a random number from 0 to 1.
+    """
+    if failure.kind == "give_up":
+        return Verdict(status="dead")
+    if failure.kind == "unretried" or execution.trigger == "invoke":
+        return Verdict(status="failed")
+    if execution.trigger == "deactivate":
+        policy = DEACTIVATION
+        if now - execution.queued_at > DEACTIVATION_SPAN:
+            return Verdict(status="dead")
+    tries = execution.tries + 1
+    if tries >= policy.attempts or (failure.kind == "limit" and _limited_before(execution)):
+        return Verdict(status="dead")
+    return Verdict(status="retrying", run_at=now + round(delay(failure, policy, tries, jitter) * 1e6), ordered=policy.ordered)
+
+
+def delay(failure: Failure, policy: RetryInfo, tries: int, jitter: float) -> float:
+    """Return the seconds to wait after the `tries`-th failed attempt."""
+    if failure.kind == "retry" and failure.after is not None:
+        return max(0.0, failure.after)
+    waited = jitter * min(policy.maximum, policy.first * 2.0 ** min(tries - 1, 60))
+    return max(waited, failure.after or 0.0) if failure.kind == "retry_at_least" else waited
+
+
+def _limited_before(execution: Execution) -> bool:
+    return execution.tries > 0 and execution.error is not None and execution.error.type in LIMITS
