@@ -1,0 +1,52 @@
+# `make` lists what there is. Each target sets up what it needs: a bare machine with make and a Python >= 3.11 is enough.
+# make PYTHON=/path/to/python3.12 chooses the interpreter of a new .venv.
+
+SHELL := /bin/bash
+BIN := .venv/bin
+export PYTHON
+
+.PHONY: help setup demo test check format bench coverage lock dist clean distclean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+
+setup: ## make .venv with everything that development needs, from hash-checked locks
+	@tools/setup.sh dev
+
+setup-demo:
+	@[ -f .venv/.ropewalk-dev ] && tools/setup.sh dev || tools/setup.sh demo
+
+demo: setup-demo ## sync a real API into activities while its own node is killed twice (under 90 s)
+	@$(BIN)/python -m tools.demo
+
+test: setup ## run every test (ARGS='-k name' goes to pytest)
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: setup ## format, lint, types, import contracts, spelling: all that CI checks beside the tests
+	@tools/check.sh
+
+format: setup ## let ruff rewrite what it can
+	@$(BIN)/ruff format
+	@$(BIN)/ruff check --fix
+
+bench: setup ## measure against bare fork on this machine; writes bench/out/latest.json
+	@$(BIN)/python -m bench $(ARGS)
+
+coverage: setup ## run every test under branch coverage
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest $(ARGS)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
+
+lock: setup ## resolve the dependencies again (ARGS=--upgrade takes newer ones)
+	@tools/lock.sh $(ARGS)
+
+dist: setup ## build the wheel and the sdist into dist/
+	@$(BIN)/hatchling build
+
+clean: ## remove what the other targets left, but for .venv
+	@rm -rf .demo build dist bench/out .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@find src tests bench examples tools -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+
+distclean: clean ## remove .venv too
+	@rm -rf .venv
