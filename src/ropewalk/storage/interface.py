@@ -280,6 +280,10 @@ class Storage(Protocol):
         """Notes of an activity, by key."""
         ...
 
+    async def notes_by_keys(self, activities: Sequence[str], keys: Sequence[str]) -> dict[tuple[str, str], NoteRecord]:
+        """Notes that are of one of the activities and have one of the keys, by (activity, key): a batch's in one question."""
+        ...
+
     # Nodes and leases
 
     async def register(self, node: Node) -> None:

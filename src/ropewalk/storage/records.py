@@ -409,10 +409,11 @@ class Node(Kept, kw_only=True):
 class ActivityQuery(Kept, kw_only=True):
     """Which activities, newest first (`created_at`, then `id`, both falling). `after` is the last one of the page before.
 
-    `twist` limits it to those that instances of this twist made.
+    `twist` limits it to those that instances of this twist made, `priorities` to those in one of several priorities.
     """
 
     priority: str | None = None
+    priorities: tuple[str, ...] | None = None
     twist: str | None = None
     type: Literal["note", "action", "event"] | None = None
     done: bool | None = None
