@@ -87,7 +87,9 @@ async def _target(session: Session, call: TaskRun) -> Target:
 def _joined(first: Json, then: Json, target: Target) -> Json:
     """Bind further arguments, as `functools.partial` does: positions after positions, names over names."""
     try:
-        one, two = (msgspec.json.decode(arguments, type=tuple[list[msgspec.Raw], dict[str, msgspec.Raw]]) for arguments in (first, then))
+        one, two = (
+            msgspec.json.decode(arguments, type=tuple[list[msgspec.Raw], dict[str, msgspec.Raw]]) for arguments in (first, then)
+        )
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidValue(f"the arguments of {target.method}() are not JSON of a list and an object: {error}") from None
     return msgspec.json.encode((one[0] + two[0], one[1] | two[1]))

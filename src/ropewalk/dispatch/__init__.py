@@ -1,0 +1,1 @@
+"""From a claim to its settlement: `dispatcher` claims, `attempt` invokes, `settling` settles."""

@@ -1,0 +1,394 @@
+"""One attempt at one execution: a process, its session, and the answers to its calls.
+
+The process is told what to run, its calls are answered in the order in which they come (those that wait for the network beside the
+others), and its end becomes an `Outcome`. Nothing is written here but what `commit()` asks for: the outcome goes on to `settling`.
+Before: `dispatcher` has claimed. Every message comes from a guest and is hostile until shown otherwise; what breaks the protocol ends
+this attempt only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable
+
+
+import msgspec
+from msgspec import Struct
+
+from ropewalk import errors
+from ropewalk.answers.interface import Host, Session
+from ropewalk.answers.table import ANSWERS, WAITING
+from ropewalk.dispatch.versions import LoadedVersion
+from ropewalk.queue.retries import Failure
+from ropewalk.sandbox.interface import Ended, Process
+from ropewalk.storage.interface import DoesNotApply, Fenced, StorageError
+from ropewalk.storage.records import AnyEffect, Claim, ErrorInfo, LogLine, Part, Usage
+from ropewalk.wire.messages import Answer, AnyCall, Commit, Finished, GuestMessage, Json, Log, PriorityRecord, Raised, Start
+from ropewalk.wire.messages import Failure as FailureMessage
+
+log = logging.getLogger(__name__)
+
+_FETCHES_AT_ONCE = 20
+_LOG_FLUSH = 0.2
+_TEXT_LIMIT = 64 * 1024
+_encode = msgspec.msgpack.Encoder().encode
+_NOTHING = msgspec.Raw(_encode(None))
+
+
+class Outcome(Struct, kw_only=True):
+    """How an attempt ended, as far as it is known before it is settled.
+
+    Exactly one of these holds: `failure` is None and `result` is there (it succeeded); `failure` and `error` are there; `fenced` (its
+    lease is lost, so there is nothing to settle); `lost` says why the node could not see it through, which is nobody's failure; `cancelled` says why it was ended for good.
+    """
+
+    usage: Usage
+    result: Json | None = None
+    failure: Failure | None = None
+    error: ErrorInfo | None = None
+    fenced: bool = False
+    lost: str | None = None
+    cancelled: str | None = None
+
+
+class Attempt:
+    """One attempt, from Start to the last word of its process.
+
+    Args:
+        host: what answers need.
+        claim: the execution and the lease.
+        loaded: the version to run.
+        priority: the instance's.
+        holds_lease: whether this node may still act in the outside world.
+    """
+
+    def __init__(
+        self, host: Host, claim: Claim, loaded: LoadedVersion, priority: PriorityRecord, holds_lease: Callable[[], bool]
+    ) -> None:
+        self.claim = claim
+        self._host = host
+        self._loaded = loaded
+        self._priority = priority
+        self._holds_lease = holds_lease
+        self._session = Session(host, claim, loaded.manifest)
+        self._process: Process | None = None
+        self._started_at = host.clock.now()
+        self._requests = 0
+        self._logs: list[LogLine] = []
+        self._log_bytes = 0
+        self._log_timer: asyncio.TimerHandle | None = None
+        self._flushing: asyncio.Task[None] | None = None
+        self._waiting: dict[int, asyncio.Task[None]] = {}
+        self._fetches = asyncio.Semaphore(_FETCHES_AT_ONCE)
+        self._committing: list[GuestMessage] | None = None
+        self._commit: asyncio.Task[None] | None = None
+        self._verdict: Outcome | None = None
+        self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    # ── What the dispatcher sees ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def run(self, process: Process) -> Outcome:
+        """Have the process run the execution and return how it ended. The process has ended, or is about to, when this returns."""
+        self._process = process
+        self._started_at = self._host.clock.now()
+        process.listen(self._on_message, self._on_end)
+        process.start(self._start_message(), self._loaded.limits)
+        try:
+            await self._over
+        except asyncio.CancelledError:
+            process.kill()
+            raise
+        finally:
+            await self._let_go()
+        assert self._verdict is not None
+        return self._verdict
+
+    @property
+    def effects(self) -> list[AnyEffect]:
+        """What the attempt wants to have happened since its last commit."""
+        return self._session.effects
+
+    def take_logs(self) -> list[LogLine]:
+        """Return the lines that are not stored yet, once."""
+        lines, self._logs = self._logs, []
+        return lines
+
+    def fence(self) -> None:
+        """End the attempt because its lease is no longer this node's: there is nothing to settle."""
+        self._end_with(Outcome(usage=self._usage(), fenced=True))
+        if self._process is not None:
+            self._process.kill("cancelled")
+
+    def cancel(self, why: str) -> None:
+        """End the attempt, if it still runs, so that its execution settles as cancelled."""
+        self._end_with(Outcome(usage=self._usage(), cancelled=why))
+        if self._process is not None:
+            self._process.kill("cancelled")
+
+    def abandon(self, why: str) -> None:
+        """End the attempt as lost: the node cannot see it through."""
+        self._end_with(Outcome(usage=self._usage(), lost=why))
+        if self._process is not None:
+            self._process.kill("node_lost")
+
+    # ── What the guest says ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _on_message(self, message: GuestMessage) -> None:
+        if self._verdict is not None:
+            return
+        if self._committing is not None:
+            self._committing.append(message)
+        elif type(message) is Log:
+            self._on_log(message)
+        elif type(message) is Finished:
+            self._on_finished(message)
+        elif type(message) is Raised:
+            self._on_raised(message)
+        else:
+            self._on_call(message)  # type: ignore[arg-type]  # what is left of the union
+
+    def _on_call(self, call: AnyCall) -> None:
+        self._requests += 1
+        limit = self._loaded.limits.requests
+        if self._requests > limit:
+            self._end_by_limit("request_limit", f"it made more than {limit:,} requests, which is the limit")
+        elif call.id in self._waiting:
+            self._end_by_limit("protocol", f"its call {call.id} has the id of a call that is not answered yet")
+        elif type(call) is Commit:
+            self._begin_commit(call)
+        elif type(call) in WAITING:
+            self._waiting[call.id] = asyncio.create_task(self._answer_outside(call))
+        elif self._host.storage.reads_at_once:
+            self._answer_at_once(call)
+        else:
+            self._waiting[call.id] = asyncio.create_task(self._answer(call))
+
+    def _answer_at_once(self, call: AnyCall) -> None:
+        """Step an answer that never waits, without a task of its own."""
+        answering = self._answer(call)
+        try:
+            answering.send(None)
+        except StopIteration:
+            return
+        answering.close()
+        raise RuntimeError(f"the answer to {type(call).__name__} waited, and storage says that its reads do not")
+
+    async def _answer_outside(self, call: AnyCall) -> None:
+        async with self._fetches:
+            if self._holds_lease():
+                await self._answer(call)
+            else:
+                self.abandon("the node's lease is over")
+
+    async def _answer(self, call: AnyCall) -> None:
+        """Answer one call. Whatever goes wrong here is the guest's error, or ends this attempt."""
+        try:
+            value = await ANSWERS[type(call)](self._session, call)
+            reply: Answer | FailureMessage = Answer(id=call.id, value=_NOTHING if value is None else msgspec.Raw(_encode(value)))
+        except (errors.RopewalkError, ValueError, TypeError) as error:
+            reply = FailureMessage(id=call.id, error=type(error).__name__, message=str(error))
+        except StorageError as error:
+            self.abandon(f"storage failed: {error}")
+            return
+        except Exception:
+            # A fault of the host's own must not take the node, nor the other instances, with it.
+            log.exception("the answer to %s failed", type(call).__name__)
+            self._end_by_limit("internal_error", f"the host could not answer {type(call).__name__}: its log says why")
+            return
+        finally:
+            self._waiting.pop(call.id, None)
+        if self._verdict is None and self._process is not None:
+            self._process.send(reply)
+
+    def _on_finished(self, message: Finished) -> None:
+        limit = self._host.limits.value
+        if len(message.result) > limit:
+            text = f"the result has {len(message.result):,} bytes and may have {limit:,}: store it and return its key"
+            self._fail(Failure(type="ValueTooLarge", kind="unretried"), ErrorInfo(type="ValueTooLarge", message=text))
+            return
+        try:
+            msgspec.json.decode(message.result)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            self._end_by_limit("protocol", f"its result is not JSON: {error}")
+            return
+        self._end_with(Outcome(usage=self._usage(), result=message.result))
+
+    def _on_raised(self, message: Raised) -> None:
+        error = ErrorInfo(
+            type=message.type[:200], message=message.message[:_TEXT_LIMIT], traceback=message.traceback[:_TEXT_LIMIT]
+        )
+        self._fail(Failure.of(message), error)
+
+    def _on_log(self, message: Log) -> None:
+        limit = self._loaded.limits.logs
+        if self._log_bytes > limit:
+            return
+        self._log_bytes += len(message.message) + len(message.fields or b"") + 32
+        if self._log_bytes > limit:
+            self._keep_log(message.time, logging.WARNING, f"logs are cut here: an execution may write {limit:,} bytes", None)
+        else:
+            self._keep_log(message.time, message.level, message.message, message.fields)
+
+    def _keep_log(self, time: int, level: int, text: str, fields: Json | None) -> None:
+        if fields is not None:
+            try:
+                msgspec.json.decode(fields)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                fields = None
+        now = self._host.clock.now()
+        line = LogLine(
+            time=min(max(time, self._started_at), now),
+            level=min(max(level, 0), 100),
+            message=text,
+            attempt=self.claim.execution.attempt,
+            fields=fields,
+        )
+        self._logs.append(line)
+        if self._log_timer is None:
+            self._log_timer = asyncio.get_running_loop().call_later(_LOG_FLUSH, self._flush_logs)
+
+    def _flush_logs(self) -> None:
+        self._log_timer = None
+        if self._flushing is None or self._flushing.done():
+            self._flushing = asyncio.create_task(self._store_logs())
+
+    async def _store_logs(self) -> None:
+        lines = self.take_logs()
+        try:
+            await self._host.storage.append_logs(self.claim.instance.id, self.claim.execution.id, lines)
+        except StorageError:
+            self._logs = lines + self._logs  # they go with the settlement
+
+    # ── commit() ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _begin_commit(self, call: Commit) -> None:
+        if self.claim.execution.trigger in ("upgrade", "deactivate"):
+            text = f"commit() cannot be used in {self.claim.execution.trigger}(): it happens as a whole or not at all"
+            self._require_process().send(FailureMessage(id=call.id, error="PermissionDenied", message=text))
+            return
+        self._committing = []
+        self._commit = asyncio.create_task(self._commit_part(call))
+
+    async def _commit_part(self, call: Commit) -> None:
+        """Make the work so far durable. Other messages wait meanwhile: they must see either all of it or none."""
+        claim = self.claim
+        part = Part(
+            instance=claim.instance.id,
+            epoch=claim.epoch,
+            execution=claim.execution.id,
+            effects=self._session.effects,
+            logs=self.take_logs(),
+            at=self._host.clock.now(),
+        )
+        try:
+            await self._host.storage.commit_part(part)
+        except Fenced:
+            self.fence()
+        except DoesNotApply as error:
+            self._require_process().kill()
+            self._fail(Failure(type="conflict", kind="retry", after=0.0), ErrorInfo(type="conflict", message=str(error)))
+        except StorageError as error:
+            self.abandon(f"storage failed: {error}")
+        else:
+            self._session.committed()
+            renewed = msgspec.structs.replace(claim.execution, tries=0, error=None)
+            self.claim = self._session.claim = msgspec.structs.replace(claim, execution=renewed)
+            self._require_process().send(Answer(id=call.id, value=_NOTHING))
+        held, self._committing = self._committing or [], None
+        for message in held:
+            self._on_message(message)
+
+    # ── How it ends ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _on_end(self, ended: Ended) -> None:
+        """The connection is over without a last word: the process was ended, or ended by itself."""
+        if self._verdict is not None:
+            return
+        kind, text = _explain(ended, self._loaded)
+        failure = Failure(type=kind, kind="crash" if kind == "crash" else "limit")
+        self._fail(failure, ErrorInfo(type=kind, message=text))
+
+    def _end_by_limit(self, kind: str, text: str) -> None:
+        failure = Failure(type=kind, kind="limit" if kind == "request_limit" else "crash")
+        self._fail(failure, ErrorInfo(type=kind, message=f"the execution was ended: {text}"))
+        self._require_process().kill(kind)
+
+    def _fail(self, failure: Failure, error: ErrorInfo) -> None:
+        self._end_with(Outcome(usage=self._usage(), failure=failure, error=error))
+
+    def _end_with(self, outcome: Outcome) -> None:
+        if self._verdict is None:
+            self._verdict = outcome
+            self._over.set_result(None)
+
+    async def _let_go(self) -> None:
+        if self._log_timer is not None:
+            self._log_timer.cancel()
+        if not (self._waiting or self._commit or self._flushing):
+            return
+        for task in self._waiting.values():
+            task.cancel()
+        left = [*self._waiting.values(), *(task for task in (self._commit, self._flushing) if task is not None)]
+        await asyncio.gather(*left, return_exceptions=True)
+
+    def _usage(self) -> Usage:
+        used = self._process.usage() if self._process is not None else None
+        return Usage(
+            started_at=self._started_at,
+            finished_at=self._host.clock.now(),
+            cpu=round(used.cpu * 1e6) if used else 0,
+            memory_peak=used.memory_peak if used else 0,
+            requests=self._requests,
+        )
+
+    def _require_process(self) -> Process:
+        assert self._process is not None
+        return self._process
+
+    def _start_message(self) -> Start:
+        instance, execution, limits = self.claim.instance, self.claim.execution, self._loaded.limits
+        return Start(
+            execution=execution.id,
+            attempt=execution.attempt,
+            instance=instance.id,
+            version=instance.version,
+            previous_version=self.claim.previous_version,
+            trigger=execution.trigger,
+            target=execution.target,
+            event=execution.event,
+            options=instance.options,
+            priority=self._priority,
+            seed=secrets.token_bytes(16),
+            started_at=self._started_at,
+            cpu=limits.cpu,
+            wall=limits.wall,
+            requests=limits.requests,
+        )
+
+
+def _explain(ended: Ended, loaded: LoadedVersion) -> tuple[str, str]:
+    """Return the error type and message for a process that ended without a last word."""
+    limits = loaded.limits
+    match ended.limit:
+        case "timeout":
+            text = f"it ran for {limits.wall:g} s, which is the limit: do less at once and go on in another task with self.run_task()"
+        case "cpu_limit":
+            text = f"it used {limits.cpu:g} s of CPU, which is the limit: do less at once and go on in another task with self.run_task()"
+        case "memory_limit":
+            text = f"it used {limits.memory:,} bytes of memory, which is the limit: load less at once"
+        case "protocol":
+            text = "it said what is no message of the protocol"
+        case str() as other:
+            text = other
+        case None:
+            how = (
+                f"by signal {ended.signal}"
+                if ended.signal
+                else f"with exit status {ended.code}"
+                if ended.code is not None
+                else ""
+            )
+            return "crash", f"the process ended by itself {how} before the method returned".replace("  ", " ")
+    return ended.limit, f"the execution was ended: {text}"

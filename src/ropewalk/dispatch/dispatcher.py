@@ -1,0 +1,228 @@
+"""The heart of a node: claims what is ready, runs it, settles it.
+
+One task holds one instance's lease at a time. It runs the claimed execution, and those that its settlements claim with them, for
+`QUANTUM` seconds at most; then the lease goes back, so that others get their turn. The dispatcher sleeps until it is woken: by a write
+of this node's, by another process's ring, by the next timer; a slow poll is the safety net.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from ropewalk.answers.interface import Host
+from ropewalk.dispatch.attempt import Attempt, Outcome
+from ropewalk.dispatch.settling import Settler
+from ropewalk.dispatch.versions import LoadedVersion, Versions
+from ropewalk.queue.retries import Failure
+from ropewalk.sandbox.interface import RefusedImport, SandboxError, Source
+from ropewalk.storage.interface import StorageError
+from ropewalk.storage.records import Claim, ErrorInfo, Usage
+from ropewalk.wire.messages import PriorityRecord
+
+log = logging.getLogger(__name__)
+
+QUANTUM = 0.1
+"""Seconds for which one lease goes on to the instance's next executions."""
+
+POLL = 1.0
+"""Seconds after which a sleeping dispatcher looks by itself whether there is work."""
+
+DEACTIVATION_GRACE = 10.0
+"""Seconds that a running execution gets once its instance is being deactivated."""
+
+
+class Counts(Struct):
+    """What this node has done since it started."""
+
+    executions: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    lost: int = 0
+
+
+class Dispatcher:
+    """Runs executions, at most `concurrency` at once.
+
+    Args:
+        host: what answers need; its storage is where claims come from.
+        source: where processes come from.
+        versions: finds what to run.
+        node: this node's id.
+        concurrency: executions at once.
+        holds_lease: whether this node may still act in the outside world.
+        only: limits it to one instance.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        source: Source,
+        versions: Versions,
+        *,
+        node: str,
+        concurrency: int,
+        holds_lease: Callable[[], bool],
+        only: str | None = None,
+    ) -> None:
+        self.counts = Counts()
+        self._host = host
+        self._storage = host.storage
+        self._source = source
+        self._versions = versions
+        self._node = node
+        self._concurrency = concurrency
+        self._holds_lease = holds_lease
+        self._only = only
+        self._settler = Settler(host.storage, host.clock, node)
+        self._woken = asyncio.Event()
+        self._leases: dict[str, asyncio.Task[None]] = {}
+        self._running: dict[str, Attempt] = {}
+        self._priorities: dict[str, PriorityRecord] = {}
+        self._stopping = False
+        self._paused = False
+
+    # ── Claiming ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def run(self) -> None:
+        """Claim and run until `stop()`; then see running executions through. Cancelling ends them at once."""
+        try:
+            while not self._stopping:
+                self._woken.clear()
+                await self._claim()
+                await self._sleep()
+            while self._leases:
+                await asyncio.wait(self._leases.values())
+        finally:
+            await self._end_all()
+
+    def wake(self) -> None:
+        """Have the dispatcher look for work now."""
+        self._woken.set()
+
+    def stop(self) -> None:
+        """Claim nothing more; `run()` returns when what is running has settled."""
+        self._stopping = True
+        self._woken.set()
+
+    @property
+    def running(self) -> int:
+        """How many leases this node holds."""
+        return len(self._leases)
+
+    async def _claim(self) -> None:
+        free = self._concurrency - len(self._leases)
+        self._paused = False
+        if free <= 0:
+            return
+        try:
+            if not await self._is_due():
+                return
+            claims = await self._storage.claim(self._node, free, only=self._only)
+        except StorageError as error:
+            log.warning("nothing can be claimed now: %s", error)
+            self._paused = True
+            return
+        for claim in claims:
+            self._leases[claim.instance.id] = asyncio.create_task(self._hold(claim))
+
+    async def _is_due(self) -> bool:
+        wake = await self._storage.next_wake()
+        return wake is not None and wake <= self._host.clock.now()
+
+    async def _sleep(self) -> None:
+        """Wait until there may be something to claim."""
+        if self._woken.is_set() and not self._paused:
+            return
+        wait = POLL
+        if not self._paused and len(self._leases) < self._concurrency:
+            wake = await self._storage.next_wake()
+            if wake is not None:
+                wait = min(POLL, max(0.0, (wake - self._host.clock.now()) / 1e6))
+        waker = asyncio.get_running_loop().call_later(wait, self._woken.set)
+        await self._woken.wait()
+        waker.cancel()
+
+    # ── One lease ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _hold(self, claim: Claim) -> None:
+        """Run what is claimed and what its settlements claim with them, until the lease is given back."""
+        instance = claim.instance.id
+        until = self._host.clock.boottime() + QUANTUM
+        following: Claim | None = claim
+        try:
+            while following is not None:
+                following = await self._execute(following, until)
+        except StorageError:
+            # The lease stays with this node, and its epoch with nobody: releasing the node's leases, here or elsewhere, frees it.
+            log.exception("the lease of instance %s could not be given back", instance)
+        finally:
+            self._running.pop(instance, None)
+            del self._leases[instance]
+            self._woken.set()
+
+    async def _execute(self, claim: Claim, until: float) -> Claim | None:
+        """Run one claimed execution and settle it: the way of every event."""
+        loaded = await self._versions.of(claim)
+        attempt = Attempt(self._host, claim, loaded, await self._priority(claim), self._holds_lease)
+        self._running[claim.instance.id] = attempt
+        outcome = await self._invoke(attempt, loaded)
+        self._count(outcome)
+        goes_on = not self._stopping and self._host.clock.boottime() < until
+        return await self._settler.settle(attempt, outcome, loaded.manifest.retry, claim_next=goes_on)
+
+    async def _invoke(self, attempt: Attempt, loaded: LoadedVersion) -> Outcome:
+        """Have a fresh process run the attempt."""
+        now = self._host.clock.now()
+        try:
+            process = await self._source.take(loaded.image)
+        except RefusedImport as refused:
+            error = ErrorInfo(type=refused.type, message=refused.message, traceback=refused.traceback)
+            failure = Failure(type=refused.type, kind="error")
+            return Outcome(usage=Usage(started_at=now, finished_at=self._host.clock.now()), failure=failure, error=error)
+        except SandboxError as error:
+            log.warning("no process for execution %s: %s", attempt.claim.execution.id, error)
+            await asyncio.sleep(QUANTUM)  # a sandbox that cannot give processes now must not be asked in a tight loop
+            return Outcome(usage=Usage(started_at=now, finished_at=self._host.clock.now()), lost=str(error))
+        return await attempt.run(process)
+
+    async def _priority(self, claim: Claim) -> PriorityRecord:
+        known = self._priorities.get(claim.instance.priority)
+        if known is None:
+            known = await self._storage.priority(claim.instance.priority)
+            known = known or PriorityRecord(id=claim.instance.priority, title="")
+            self._priorities[known.id] = known
+        return known
+
+    def _count(self, outcome: Outcome) -> None:
+        self.counts.executions += 1
+        if outcome.lost is not None or outcome.fenced:
+            self.counts.lost += 1
+        elif outcome.failure is not None:
+            self.counts.failed += 1
+        else:
+            self.counts.succeeded += 1
+
+    # ── What others did to this node's leases ────────────────────────────────────────────────────────────────────────────────
+
+    async def check_leases(self) -> None:
+        """End what runs here for instances whose lease is no longer this node's, and soon what is being deactivated."""
+        if not self._running:
+            return
+        held = await self._storage.leases(self._node)
+        for instance, attempt in list(self._running.items()):
+            epoch, status = held.get(instance, (-1, "active"))
+            if epoch != attempt.claim.epoch:
+                attempt.fence()
+            elif status == "deactivating" and attempt.claim.execution.trigger != "deactivate":
+                asyncio.get_running_loop().call_later(DEACTIVATION_GRACE, attempt.cancel, "its instance is being deactivated")
+
+    async def _end_all(self) -> None:
+        """End every lease's task at once; their executions are lost with this node."""
+        tasks = list(self._leases.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

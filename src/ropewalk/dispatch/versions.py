@@ -1,0 +1,65 @@
+"""Versions as the dispatcher needs them: the image to make processes of, and what the manifest allows."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+
+from msgspec import Struct
+
+from ropewalk.sandbox.interface import Image, Limits
+from ropewalk.storage.interface import Storage, StorageUnusable
+from ropewalk.storage.records import Claim, Version
+from ropewalk.wire.control import Manifest
+
+_KEPT = 256
+
+
+class LoadedVersion(Struct, frozen=True, kw_only=True):
+    """A version whose files are on this node's disk."""
+
+    image: Image
+    manifest: Manifest
+    limits: Limits
+
+
+class Versions:
+    """Finds versions by twist and number, and keeps those used last.
+
+    Args:
+        storage: where versions and their files are.
+        limits: the operator's, which a version may lower.
+        materialise: puts a bundle's files where the sandbox can see them, unless they are there already.
+    """
+
+    def __init__(self, storage: Storage, limits: Limits, materialise: Callable[[str], Awaitable[None]]) -> None:
+        self._storage = storage
+        self._limits = limits
+        self._materialise = materialise
+        self._loaded: OrderedDict[tuple[str, int], LoadedVersion] = OrderedDict()
+
+    async def of(self, claim: Claim) -> LoadedVersion:
+        """Return the version that the claimed execution runs in.
+
+        Raises:
+            StorageUnusable: the version or its bundle is not in the database.
+        """
+        key = (claim.instance.twist, claim.instance.version)
+        loaded = self._loaded.get(key)
+        if loaded is None:
+            version = await self._storage.version(*key)
+            if version is None:
+                raise StorageUnusable(f"version {key[1]} of {claim.instance.twist_name} is not in the database")
+            await self._materialise(version.bundle)
+            loaded = self._loaded[key] = self.load(version)
+            if len(self._loaded) > _KEPT:
+                self._loaded.popitem(last=False)
+        else:
+            self._loaded.move_to_end(key)
+        return loaded
+
+    def load(self, version: Version) -> LoadedVersion:
+        """Return what the dispatcher needs of a stored version."""
+        limits = self._limits.lowered_by(version.manifest.limits)
+        image = Image(bundle=version.bundle, module=version.module, cls=version.manifest.cls, limits=limits)
+        return LoadedVersion(image=image, manifest=version.manifest, limits=limits)
