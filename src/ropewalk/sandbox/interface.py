@@ -7,7 +7,7 @@ The dispatcher comes before, the guest's code after.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import Callable
 from typing import Protocol
 
 from msgspec import Struct
@@ -64,7 +64,7 @@ class Image(Struct, frozen=True, kw_only=True):
 
 class Ended(Struct, frozen=True, kw_only=True):
     """How a process ended: by `signal`, or with `code`; both None when it is not known. `limit` names the limit that ended it
-    (`timeout`, `cpu_limit`, `memory_limit`, …), None when it ended by itself or by `kill()` without a reason."""
+    (`timeout`, `cpu_limit`, `protocol`: it said what is no message), None when it ended by itself or by `kill()` without a reason."""
 
     signal: int | None = None
     code: int | None = None
@@ -78,36 +78,41 @@ class ProcessUsage(Struct, frozen=True, kw_only=True):
     memory_peak: int
 
 
+OnMessage = Callable[[GuestMessage], None]
+OnEnd = Callable[[Ended], None]
+
+
 class Process(Protocol):
-    """One pristine process, connected, waiting for its only Start. The host end of its connection is read by `messages`."""
+    """One pristine process, connected, waiting for its only Start.
+
+    Its life: `listen` once, `start` once, then `on_message` for each thing that the guest says, in order, and `on_end` exactly once.
+    Both are plain functions, called from the event loop; they must not block, and must not raise. After Finished or Raised the process is
+    killed and `on_end` comes at once. What `usage` says is right at any time: during those calls, and afterwards.
+    """
 
     @property
     def pid(self) -> int:
         """Its number on the host."""
         ...
 
+    def listen(self, on_message: OnMessage, on_end: OnEnd) -> None:
+        """Say who is told what the guest says and how it ended. `on_end` is never called from within this or any other method."""
+        ...
+
     def start(self, message: HostMessage, limits: Limits) -> None:
-        """Send Start and set the CPU and wall limits running: when one is passed the process is killed and `messages` ends."""
+        """Send Start and set the CPU and wall limits running: when one is passed the process is killed and `on_end` says which."""
         ...
 
     def send(self, message: HostMessage) -> None:
-        """Send without waiting. A guest that does not read is killed when what is kept for it passes 48 MiB."""
-        ...
-
-    def messages(self) -> AsyncIterator[GuestMessage]:
-        """What the guest says, until it says what is no message (the process is killed), or ends."""
+        """Send without waiting. A guest that does not read is killed when what is kept for it passes 48 MiB. Nothing after its end."""
         ...
 
     def usage(self) -> ProcessUsage:
-        """What it has used so far."""
+        """What it has used so far, since `start`."""
         ...
 
     def kill(self, limit: str | None = None) -> None:
-        """End it now; `limit` is what `ended` will say."""
-        ...
-
-    async def ended(self) -> Ended:
-        """Wait until it has ended and say how."""
+        """End it now; `limit` is what `on_end` will be told. Nothing that it said or says is delivered from here on."""
         ...
 
 
