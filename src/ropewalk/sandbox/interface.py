@@ -64,7 +64,8 @@ class Image(Struct, frozen=True, kw_only=True):
 
 class Ended(Struct, frozen=True, kw_only=True):
     """How a process ended: by `signal`, or with `code`; both None when it is not known. `limit` names the limit that ended it
-    (`timeout`, `cpu_limit`, `protocol`: it said what is no message), None when it ended by itself or by `kill()` without a reason."""
+    (`timeout`, `cpu_limit`, `protocol`: it said what is no message), None when it ended by itself or by `kill()` without a reason.
+    """
 
     signal: int | None = None
     code: int | None = None
