@@ -1,0 +1,1 @@
+"""Configuration and assembly: the only room that names concrete backends."""

@@ -1,0 +1,330 @@
+"""Every setting of Ropewalk: its name, form, default and meaning, and where its value came from.
+
+A setting has one name everywhere: `limit_cpu` is the flag `--limit-cpu`, the variable `ROPEWALK_LIMIT_CPU` and the key `limit_cpu` of
+`ropewalk.toml`. A flag goes before a variable, a variable before the file (of the working directory or the nearest parent), the file
+before the default. A name that is no setting is an error that names the nearest one: a limit that was misspelt must not be a limit that
+silently does not hold. The command line comes before; what is assembled from the settings comes after.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final, cast
+
+import msgspec
+from msgspec import Struct
+
+from ropewalk.sandbox.interface import Limits
+
+PREFIX: Final = "ROPEWALK_"
+FILE_NAME: Final = "ropewalk.toml"
+DEFAULT_DATABASE: Final = "sqlite:///./ropewalk.db"
+
+NOT_APPLIED: Final = frozenset(
+    {
+        "key",
+        "limit_chain",
+        "limit_daily",
+        "limit_respond",
+        "node_memory",
+        "pace_burst",
+        "pace_rate",
+        "public_url",
+    },
+)
+"""Settings of the public surface that nothing in this release applies. Setting one is reported, not refused."""
+
+
+class SettingsError(Exception):
+    """A setting that does not exist, or a value that does not fit; the message names the setting, the value and where it came from."""
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """The settings in force. Durations are seconds, sizes bytes; `SETTINGS` says what each means.
+
+    `sources` says where each value came from; `not_applied` names what was set although nothing applies it.
+    """
+
+    database: str = DEFAULT_DATABASE
+    allow_private: tuple[str, ...] = ()
+    host: str = "127.0.0.1"
+    port: int = 8420
+    concurrency: int = 8
+    limit_cpu: float = 60.0
+    limit_wall: float = 120.0
+    limit_memory: int = 128 * 1024 * 1024
+    limit_requests: int = 1000
+    limit_logs: int = 256 * 1024
+    limit_value: int = 1024 * 1024
+    limit_store: int = 100 * 1024 * 1024
+    limit_queue: int = 200_000
+    sources: dict[str, str] = {}
+    not_applied: tuple[str, ...] = ()
+
+    @property
+    def database_path(self) -> Path:
+        """The SQLite file that `database` names.
+
+        Raises:
+            SettingsError: the URL is not SQLite's.
+        """
+        return sqlite_path(self.database)
+
+    @property
+    def bundles_directory(self) -> Path:
+        """The folder beside the database where deployed files are laid out for the sandbox."""
+        database = self.database_path
+        return database.with_name(f"{database.name}-bundles")
+
+    @property
+    def limits(self) -> Limits:
+        """What one execution may use unless its twist lowers it."""
+        return Limits(
+            cpu=self.limit_cpu,
+            wall=self.limit_wall,
+            memory=self.limit_memory,
+            requests=self.limit_requests,
+            logs=self.limit_logs,
+        )
+
+
+def sqlite_path(url: str) -> Path:
+    """Return the file of a SQLite URL (`sqlite:///relative.db`, `sqlite:////absolute.db`) or of a plain path.
+
+    Raises:
+        SettingsError: the URL names another database, or none.
+    """
+    scheme, separator, rest = url.partition("://")
+    path = rest.removeprefix("/") if separator else url
+    if separator and (scheme != "sqlite" or not rest.startswith("/")):
+        raise SettingsError(
+            f"database {url!r} is no SQLite database: use sqlite:///relative/path.db or sqlite:////absolute/path.db"
+        )
+    if path in {"", ":memory:"} or path.endswith("/") or "\0" in path:
+        raise SettingsError(f"database {url!r} names no file: use sqlite:///relative/path.db or sqlite:////absolute/path.db")
+    return Path(path)
+
+
+# ── The forms of values ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_SIZE_UNITS: Final = {
+    "": 1,
+    "b": 1,
+    "kb": 10**3,
+    "mb": 10**6,
+    "gb": 10**9,
+    "tb": 10**12,
+    "kib": 2**10,
+    "mib": 2**20,
+    "gib": 2**30,
+    "tib": 2**40,
+}
+_DURATION_UNITS: Final = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_QUANTITY: Final = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*([A-Za-z]*)\s*", re.ASCII)
+
+
+def parse_size(value: object) -> int:
+    """Return a size in bytes: a whole number, or text such as `128MiB`, `1.5GiB`, `500kB`.
+
+    Raises:
+        ValueError: the value is no size, or not above zero.
+    """
+    amount = _quantity(value, _SIZE_UNITS, "a size such as 128MiB")
+    size = int(amount)
+    if size != amount or size < 1:
+        raise ValueError("is no whole number of bytes above zero")
+    return size
+
+
+def parse_duration(value: object) -> float:
+    """Return a duration in seconds: a number, or text such as `90s`, `1.5m`, `250ms`, `2h`.
+
+    Raises:
+        ValueError: the value is no duration, or not above zero.
+    """
+    seconds = float(_quantity(value, _DURATION_UNITS, "a duration such as 90s"))
+    if not math.isfinite(seconds) or seconds <= 0:
+        raise ValueError("is no finite duration above zero")
+    return seconds
+
+
+def _quantity(value: object, units: Mapping[str, float], form: str) -> float:
+    """Return a number, or the product of a text's number and unit."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return value
+    found = _QUANTITY.fullmatch(value) if isinstance(value, str) else None
+    if found is None or found[2].lower() not in units:
+        raise ValueError(f"is not {form}")
+    number = float(found[1]) if "." in found[1] else int(found[1])
+    return number * units[found[2].lower()]
+
+
+def _whole(lowest: int, highest: int) -> Callable[[object], int]:
+    """Return the parser of whole numbers within a range."""
+
+    def parse(value: object) -> int:
+        text = str(value).strip() if isinstance(value, int | str) and not isinstance(value, bool) else ""
+        number = int(text) if re.fullmatch(r"-?[0-9]{1,18}", text) else None
+        if number is None or not lowest <= number <= highest:
+            raise ValueError(f"is no whole number from {lowest} to {highest}")
+        return number
+
+    return parse
+
+
+def _text(value: object) -> str:
+    """Return a text that is not empty."""
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("is not a text")
+    return value.strip()
+
+
+def _database(value: object) -> str:
+    """Return a database URL whose form is right."""
+    url = _text(value)
+    sqlite_path(url)
+    return url
+
+
+def _patterns(value: object) -> tuple[str, ...]:
+    """Return URL patterns from comma-separated text or an array."""
+    given: Iterable[object] = value.split(",") if isinstance(value, str) else cast("Iterable[object]", value)
+    if not isinstance(value, str | list | tuple) or not all(isinstance(item, str) for item in given):
+        raise ValueError("is no list of URL patterns")
+    return tuple(stripped for item in given if (stripped := str(item).strip()))
+
+
+class Setting(Struct, frozen=True):
+    """One setting: how its value is read and what it means."""
+
+    name: str
+    parse: Callable[[object], Any]
+    meaning: str
+
+    @property
+    def variable(self) -> str:
+        """Its environment variable."""
+        return PREFIX + self.name.upper()
+
+    @property
+    def flag(self) -> str:
+        """Its flag."""
+        return "--" + self.name.replace("_", "-")
+
+
+SETTINGS: Final[tuple[Setting, ...]] = (
+    Setting("database", _database, "The database: sqlite:///relative.db or sqlite:////absolute.db."),
+    Setting(
+        "allow_private", _patterns, "URL patterns that may lead to private or loopback addresses, when a manifest declares them."
+    ),
+    Setting("host", _text, "The address that `serve` listens on."),
+    Setting("port", _whole(0, 65535), "The port that `serve` listens on; 0 takes any free one."),
+    Setting("concurrency", _whole(1, 1024), "Executions that a node runs at once."),
+    Setting("limit_cpu", parse_duration, "CPU time of one execution."),
+    Setting("limit_wall", parse_duration, "Wall time of one execution."),
+    Setting("limit_memory", parse_size, "Memory of one execution beyond the pristine image."),
+    Setting("limit_requests", _whole(0, 10**9), "Host calls and HTTP requests of one execution."),
+    Setting("limit_logs", parse_size, "Log text kept of one execution; what is beyond is cut with a mark."),
+    Setting("limit_value", parse_size, "One value of the store, as JSON."),
+    Setting("limit_store", parse_size, "All values in the store of one instance."),
+    Setting("limit_queue", _whole(1, 10**9), "Pending executions of one instance."),
+)
+"""Every setting, in the order in which they are shown."""
+
+_BY_NAME: Final = {setting.name: setting for setting in SETTINGS}
+
+
+# ── Reading ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def load(flags: Mapping[str, object], environ: Mapping[str, str], directory: Path) -> Settings:
+    """Return the settings that flags, variables and the nearest file give, with their sources.
+
+    A flag that is None was not given; a variable that is empty is not set. A relative database in the file is relative to the file.
+
+    Raises:
+        SettingsError: a name is no setting, or a value does not fit.
+    """
+    values: dict[str, Any] = {}
+    sources = {setting.name: "default" for setting in SETTINGS}
+    not_applied: list[str] = []
+    for name, given, source in [*_from_file(directory), *_from_environment(environ), *_from_flags(flags)]:
+        if name in NOT_APPLIED:
+            not_applied.append(source)
+            continue
+        values[name] = _parsed(name, given, source)
+        sources[name] = source
+    return Settings(**values, sources=sources, not_applied=tuple(not_applied))
+
+
+_Given = tuple[str, object, str]
+"""A setting's name, what was given for it, and where."""
+
+
+def _from_flags(flags: Mapping[str, object]) -> list[_Given]:
+    """Return what the command line gave."""
+    return [(name, value, f"flag --{name.replace('_', '-')}") for name, value in flags.items() if value is not None]
+
+
+def _from_environment(environ: Mapping[str, str]) -> list[_Given]:
+    """Return what the variables gave."""
+    given: list[_Given] = []
+    for variable in sorted(environ):
+        if not variable.startswith(PREFIX) or not environ[variable]:
+            continue
+        name = variable.removeprefix(PREFIX).lower()
+        if variable != PREFIX + name.upper() or not _known(name):
+            raise SettingsError(f"{variable} is no setting: {_nearest(name, lambda near: PREFIX + near.upper())}")
+        given.append((name, environ[variable], f"variable {variable}"))
+    return given
+
+
+def _from_file(directory: Path) -> list[_Given]:
+    """Return what the nearest `ropewalk.toml` gave."""
+    path = next((folder / FILE_NAME for folder in (directory, *directory.parents) if (folder / FILE_NAME).is_file()), None)
+    if path is None:
+        return []
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path} cannot be read: {error}") from error
+    for name in table:
+        if not _known(name):
+            raise SettingsError(f"{path}: {name!r} is no setting: {_nearest(name, str)}")
+    if isinstance(database := table.get("database"), str):
+        table["database"] = _relative_to(path.parent, database)
+    return [(name, value, f"file {path}") for name, value in table.items()]
+
+
+def _relative_to(folder: Path, database: str) -> str:
+    """Return the database URL with its path made relative to a folder."""
+    return f"sqlite:///{folder / sqlite_path(database)}"
+
+
+def _known(name: str) -> bool:
+    """Return whether this is the name of a setting, applied or not."""
+    return name in _BY_NAME or name in NOT_APPLIED
+
+
+def _nearest(name: str, shown: Callable[[str], str]) -> str:
+    """Return advice that names the setting most like `name`."""
+    near = difflib.get_close_matches(name, _BY_NAME, n=1, cutoff=0.0)[0]
+    return f"the nearest is {shown(near)} (`ropewalk config` shows all)"
+
+
+def _parsed(name: str, given: object, source: str) -> Any:
+    """Return a given value in its setting's form."""
+    try:
+        return _BY_NAME[name].parse(given)
+    except (ValueError, OverflowError) as error:
+        raise SettingsError(f"{name} ({source}): {shown(given)} {error}") from error
+
+
+def shown(value: object) -> str:
+    """Return a value as it is written in messages."""
+    return repr(value) if isinstance(value, str) else msgspec.json.encode(value, enc_hook=str).decode()
