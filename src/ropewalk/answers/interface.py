@@ -121,7 +121,7 @@ def check_batch(count: int, limit: int, what: str) -> None:
         raise ValueTooLarge(f"{count:,} {what} in one call are over the limit of {limit:,}: split them")
 
 
-def check_json(value: Json, what: str) -> Any:  # noqa: ANN401 — any JSON value
+def check_json(value: Json, what: str) -> Any:
     """Return the JSON text's value.
 
     Raises:

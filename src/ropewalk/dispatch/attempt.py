@@ -13,7 +13,6 @@ import logging
 import secrets
 from collections.abc import Callable
 
-
 import msgspec
 from msgspec import Struct
 
@@ -25,8 +24,19 @@ from ropewalk.queue.retries import Failure
 from ropewalk.sandbox.interface import Ended, Process
 from ropewalk.storage.interface import DoesNotApply, Fenced, StorageError
 from ropewalk.storage.records import AnyEffect, Claim, ErrorInfo, LogLine, Part, Usage
-from ropewalk.wire.messages import Answer, AnyCall, Commit, Finished, GuestMessage, Json, Log, PriorityRecord, Raised, Start
-from ropewalk.wire.messages import Failure as FailureMessage
+from ropewalk.wire.messages import (
+    Answer,
+    AnyCall,
+    Commit,
+    Failure as FailureMessage,
+    Finished,
+    GuestMessage,
+    Json,
+    Log,
+    PriorityRecord,
+    Raised,
+    Start,
+)
 
 log = logging.getLogger(__name__)
 

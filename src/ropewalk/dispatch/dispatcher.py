@@ -82,6 +82,7 @@ class Dispatcher:
         self._leases: dict[str, asyncio.Task[None]] = {}
         self._running: dict[str, Attempt] = {}
         self._priorities: dict[str, PriorityRecord] = {}
+        self._looking: asyncio.Task[None] | None = None
         self._stopping = False
         self._paused = False
 
@@ -207,6 +208,11 @@ class Dispatcher:
             self.counts.succeeded += 1
 
     # ── What others did to this node's leases ────────────────────────────────────────────────────────────────────────────────
+
+    def look_at_leases(self) -> None:
+        """Have `check_leases` done soon, once however often it is asked for."""
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self.check_leases())
 
     async def check_leases(self) -> None:
         """End what runs here for instances whose lease is no longer this node's, and soon what is being deactivated."""

@@ -18,8 +18,7 @@ from ropewalk.clock import Clock
 from ropewalk.dispatch.attempt import Attempt, Outcome
 from ropewalk.queue.retries import Failure, verdict
 from ropewalk.storage.interface import DoesNotApply, Fenced, Storage, StorageFull, StorageUnavailable
-from ropewalk.storage.records import Attempt as AttemptRecord
-from ropewalk.storage.records import Claim, ErrorInfo, Settlement, Verdict
+from ropewalk.storage.records import Attempt as AttemptRecord, Claim, ErrorInfo, Settlement, Verdict
 from ropewalk.wire.control import RetryInfo
 
 log = logging.getLogger(__name__)

@@ -1,0 +1,115 @@
+"""What a manifest may ask for, and what it asks to be allowed: pure functions of what the sandbox said a twist declares.
+
+The manifest was written inside the sandbox by a process that ran the author's code: everything in it is checked here, once, before it is
+stored; from then on the stored one rules.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TypedDict
+
+import msgspec
+from msgspec import Struct
+
+from ropewalk.egress.patterns import PatternError, parse_pattern
+from ropewalk.sandbox.interface import Limits, RefusedImport
+from ropewalk.wire.control import Manifest, ToolInfo
+from ropewalk.wire.messages import PROTOCOL
+
+BUILT_IN = frozenset({"Network", "Plot", "custom"})
+_NAME = re.compile(r"[^\W\d]\w*")
+
+
+class Deployed(TypedDict, total=False):
+    """What a deploy did, or with a dry run would do."""
+
+    twist: str
+    version: int
+    permissions: list[str]
+    permissions_added: list[str]
+    unchanged: bool
+    dry_run: bool
+    upgrading: list[str]
+
+
+class NetworkOptions(Struct, frozen=True):
+    """What a Network tool is declared with."""
+
+    urls: list[str] = []
+
+
+def check_manifest(manifest: Manifest, limits: Limits) -> None:
+    """Raise RefusedImport when the manifest asks for what cannot be: each complaint names the thing and the remedy."""
+    if manifest.protocol != PROTOCOL:
+        raise _refused(
+            f"it speaks protocol {manifest.protocol} and this host speaks {PROTOCOL}: deploy with this host's ropewalk"
+        )
+    if manifest.concurrency != 1:
+        raise _refused(
+            f"concurrency = {manifest.concurrency} is not supported: executions of an instance run one at a time; leave it 1"
+        )
+    _check_limits(manifest, limits)
+    _check_retry(manifest)
+    for method in manifest.methods:
+        if not _NAME.fullmatch(method.name):
+            raise _refused(f"{method.name!r} is no name of a method")
+    for tool in manifest.tools:
+        _check_tool(tool)
+
+
+def permissions(manifest: Manifest) -> list[str]:
+    """Return what the manifest declares, in words, one a line."""
+    found: set[str] = set()
+    for tool in manifest.tools:
+        if tool.kind == "Network":
+            found.update(f"network: {url}" for url in _network(tool).urls)
+        elif tool.kind == "Plot":
+            asked = msgspec.json.decode(tool.options, type=dict[str, str | None])
+            found.add("plot: the activities that this twist makes")
+            found.update(f"plot: {name} {value}" for name, value in asked.items() if value)
+    return sorted(found)
+
+
+def _check_limits(manifest: Manifest, limits: Limits) -> None:
+    for name in ("cpu", "wall", "memory", "requests", "logs"):
+        asked, highest = getattr(manifest.limits, name), getattr(limits, name)
+        if asked is None:
+            continue
+        if not asked > 0:
+            raise _refused(f"limits: {name}={asked!r} is not above zero")
+        if asked > highest:
+            raise _refused(f"limits: {name}={asked:,} is above this operator's {highest:,}: a twist may only lower it")
+
+
+def _check_retry(manifest: Manifest) -> None:
+    retry = manifest.retry
+    if not (1 <= retry.attempts <= 1000 and 0 <= retry.first <= retry.maximum <= 30 * 86400):
+        raise _refused(
+            f"retry: attempts={retry.attempts}, first={retry.first}, maximum={retry.maximum} cannot be: "
+            "attempts go from 1 to 1,000, and 0 ≤ first ≤ maximum ≤ 30 days"
+        )
+
+
+def _check_tool(tool: ToolInfo) -> None:
+    if tool.kind not in BUILT_IN:
+        raise _refused(f"the tool {tool.ns!r} is a {tool.kind!r}, which this host does not have")
+    if not all(_NAME.fullmatch(part) for part in tool.ns.split(".")):
+        raise _refused(f"{tool.ns!r} is no path of attribute names")
+    if tool.kind == "Network":
+        for url in _network(tool).urls:
+            try:
+                parse_pattern(url)
+            except PatternError as error:
+                raise _refused(f"the tool {tool.ns!r}: {error}") from None
+
+
+def _network(tool: ToolInfo) -> NetworkOptions:
+    try:
+        return msgspec.json.decode(tool.options, type=NetworkOptions)
+    except msgspec.DecodeError as error:
+        raise _refused(f"the tool {tool.ns!r} is declared with options that do not fit: {error}") from None
+
+
+def _refused(text: str) -> RefusedImport:
+    return RefusedImport("ManifestError", text)

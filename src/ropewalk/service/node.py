@@ -1,0 +1,197 @@
+"""A node: everything that runs executions, assembled, started and stopped in order.
+
+    membership (lock, lease, heartbeats) ─► doorbell, poll ─► dispatcher ─► sandbox
+                                                                  └─► answers ─► storage, egress
+
+`run` is a node for life, `drain` one until nothing is left to do, `run_until_finished` one until one execution is over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from ropewalk.answers.interface import AnswerLimits, Host
+from ropewalk.dispatch.dispatcher import Counts, Dispatcher
+from ropewalk.dispatch.versions import Versions
+from ropewalk.egress.fetch import Fetcher
+from ropewalk.egress.patterns import parse_pattern
+from ropewalk.service.doorbell import SUFFIX, Doorbell
+from ropewalk.service.membership import Membership
+from ropewalk.service.service import Service
+from ropewalk.storage.interface import StorageError
+from ropewalk.storage.records import PENDING, Execution, Workload
+
+log = logging.getLogger(__name__)
+
+_HOUSEKEEPING = 5.0
+_WATCH = 0.05
+_ERASED_AT_ONCE = 500
+
+
+class NodeLost(Exception):
+    """This node was declared dead by another, or could not renew its lease in time: everything that it ran was ended."""
+
+
+class _OutOfTime(Exception):
+    """Leaves a node's block before what runs there is over: it is ended, and runs again."""
+
+
+class Node:
+    """One node of a database.
+
+    Args:
+        service: the database, open.
+        only: limits it to one instance.
+    """
+
+    def __init__(self, service: Service, *, only: str | None = None) -> None:
+        self._service = service
+        self._only = only
+        self._lost = asyncio.Event()
+        self._membership = Membership(service.storage, service.clock, service.nodes_directory, self._lost.set)
+        self._dispatcher: Dispatcher | None = None
+
+    @property
+    def id(self) -> str:
+        """This node's name among the others."""
+        return self._membership.node
+
+    @property
+    def counts(self) -> Counts:
+        """What it has done since it started."""
+        return self._dispatcher.counts if self._dispatcher else Counts()
+
+    @property
+    def running(self) -> int:
+        """How many executions run here now."""
+        return self._dispatcher.running if self._dispatcher else 0
+
+    async def run(self, stop: asyncio.Event, ready: Callable[[], None] = lambda: None) -> None:
+        """Run executions until `stop` is set; then see running ones through.
+
+        Raises:
+            NodeLost: its leases were taken from it.
+            SandboxError: this host cannot isolate.
+        """
+        async with self._started():
+            ready()
+            await stop.wait()
+
+    async def drain(self, *, until_idle: bool, timeout: float, progress: Callable[[Workload], None] = lambda _: None) -> bool:
+        """Run what is due; with `until_idle` what is in back-off too. Returns whether nothing was left within `timeout` seconds."""
+
+        async def is_idle() -> bool:
+            load = await self._service.storage.workload()
+            progress(load)
+            return not (load.ready or load.running or (until_idle and load.backing_off))
+
+        return await self._run_until(is_idle, timeout)
+
+    async def run_until_finished(self, execution: str, timeout: float = float("inf")) -> Execution | None:
+        """Run executions until this one is over, and return it; None when it is not over after `timeout` seconds."""
+
+        async def is_over() -> bool:
+            found = await self._service.storage.execution(execution)
+            return found is None or found.status not in PENDING
+
+        await self._run_until(is_over, timeout)
+        return await self._service.storage.execution(execution)
+
+    async def _run_until(self, is_reached: Callable[[], Awaitable[bool]], timeout: float) -> bool:
+        """Run executions until something holds; False when it did not within `timeout` seconds."""
+        deadline = self._service.clock.boottime() + timeout
+        try:
+            async with self._started():
+                while not await is_reached():
+                    if self._service.clock.boottime() > deadline:
+                        raise _OutOfTime
+                    await asyncio.sleep(_WATCH)
+        except _OutOfTime:
+            return False
+        return True
+
+    # ── Starting and stopping ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @contextlib.asynccontextmanager
+    async def _started(self) -> AsyncIterator[None]:
+        """Be a node within the block; on leaving it see running executions through, on an error end them."""
+        async with contextlib.AsyncExitStack() as stack:
+            dispatcher = self._dispatcher = await self._assemble(stack)
+            doorbell = Doorbell(self._service.nodes_directory / (self.id + SUFFIX), self._on_ring)
+            doorbell.start()
+            stack.callback(doorbell.stop)
+            async with _one_failure(), asyncio.TaskGroup() as group:
+                dispatching = group.create_task(dispatcher.run())
+                keeping = group.create_task(self._keep_house())
+                watching = group.create_task(self._watch_lease())
+                try:
+                    yield
+                except BaseException:
+                    dispatching.cancel()
+                    raise
+                else:
+                    dispatcher.stop()
+                    await asyncio.wait([dispatching])
+                finally:
+                    keeping.cancel()
+                    watching.cancel()
+
+    async def _assemble(self, stack: contextlib.AsyncExitStack) -> Dispatcher:
+        """Start the parts, each before those that need it; the stack stops them in reverse."""
+        service, settings = self._service, self._service.settings
+        source = await service.sandbox()
+        fetcher = Fetcher(allow_private=[parse_pattern(text) for text in settings.allow_private])
+        await fetcher.start()
+        stack.push_async_callback(fetcher.stop)
+        await self._membership.join()
+        stack.push_async_callback(self._membership.leave)
+        limits = AnswerLimits(value=settings.limit_value, store=settings.limit_store, queue=settings.limit_queue)
+        return Dispatcher(
+            Host(storage=service.storage, clock=service.clock, fetcher=fetcher, limits=limits),
+            source,
+            Versions(service.storage, settings.limits, service.materialise),
+            node=self.id,
+            concurrency=settings.concurrency,
+            holds_lease=self._membership.holds_lease,
+            only=self._only,
+        )
+
+    async def _watch_lease(self) -> None:
+        await self._lost.wait()
+        raise NodeLost(
+            f"node {self.id} lost its leases: everything that it ran was ended, and runs again elsewhere or when it is restarted"
+        )
+
+    # ── What keeps it going ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _on_ring(self) -> None:
+        """Another process wrote something: look for work, and whether a lease was taken away."""
+        assert self._dispatcher is not None
+        self._dispatcher.wake()
+        self._dispatcher.look_at_leases()
+
+    async def _keep_house(self) -> None:
+        """Now and then: take over from dead nodes, remove what has expired, and look at the leases in case a ring was lost."""
+        assert self._dispatcher is not None
+        while True:
+            try:
+                await self._membership.bury_the_dead()
+                await self._dispatcher.check_leases()
+                await self._service.storage.erase(_ERASED_AT_ONCE)
+                await self._service.storage.sweep(_ERASED_AT_ONCE)
+            except StorageError as error:
+                log.warning("housekeeping waits: %s", error)
+            await asyncio.sleep(_HOUSEKEEPING)
+
+
+@contextlib.asynccontextmanager
+async def _one_failure() -> AsyncIterator[None]:
+    """Raise a task group's first failure as itself."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        first = group.exceptions[0]
+        raise first from first.__cause__

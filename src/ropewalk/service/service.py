@@ -1,0 +1,228 @@
+"""A database, open, and what commands and nodes do with it. The only place that names the concrete backends."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+
+from ropewalk.answers.tasks import new_id
+from ropewalk.clock import Clock, SystemClock
+from ropewalk.sandbox.interface import Image, Source
+from ropewalk.sandbox.zygotes import ForkSource
+from ropewalk.service import bundles, doorbell
+from ropewalk.service.config import Settings
+from ropewalk.service.deploying import Deployed, check_manifest, permissions
+from ropewalk.service.membership import live_nodes
+from ropewalk.storage.interface import DoesNotApply, Storage
+from ropewalk.storage.records import Instance, NewExecution, NewInstance, NewVersion, Rank, Version
+from ropewalk.storage.sqlite import open_sqlite
+from ropewalk.wire.control import Manifest
+from ropewalk.wire.messages import Json, Target, Trigger
+
+
+class Service:
+    """One process's way to a database.
+
+    Args:
+        settings: the settings in force.
+        storage: the open database.
+        clock: what time it is.
+    """
+
+    def __init__(self, settings: Settings, storage: Storage, clock: Clock) -> None:
+        self.settings = settings
+        self.storage = storage
+        self.clock = clock
+        self._source: ForkSource | None = None
+
+    @property
+    def nodes_directory(self) -> Path:
+        """The folder beside the database with the nodes' locks and doorbells."""
+        database = self.settings.database_path
+        return database.with_name(f"{database.name}-nodes")
+
+    async def sandbox(self) -> Source:
+        """Return where processes come from, started when first asked for.
+
+        Raises:
+            SandboxError: this host cannot isolate; the message says what is missing.
+        """
+        if self._source is None:
+            directory = self.settings.bundles_directory.absolute()
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            source = ForkSource(directory)
+            await source.start()
+            self._source = source
+        return self._source
+
+    async def close(self) -> None:
+        """End the sandbox and close the database."""
+        if self._source is not None:
+            await self._source.stop()
+        await self.storage.close()
+
+    def ring(self) -> None:
+        """Tell the nodes of this database that there is something new."""
+        doorbell.ring(self.nodes_directory)
+
+    def has_live_node(self) -> bool:
+        """Whether some node, in any process, runs this database's executions now."""
+        return bool(live_nodes(self.nodes_directory))
+
+    async def materialise(self, digest: str) -> None:
+        """Lay a stored bundle's files out for the sandbox, unless they are there."""
+        directory = self.settings.bundles_directory
+        if not bundles.is_whole(directory / digest, digest):
+            bundles.materialise(directory, digest, await self.storage.bundle(digest))
+
+    # ── Deploying ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def deploy(self, packed: bundles.Packed, *, name: str | None, dry_run: bool) -> Deployed:
+        """Import a bundle in the sandbox, check what it declares, and store it as its twist's next version.
+
+        Instances of older versions get an `upgrade`. A bundle and manifest that are the latest already make no version.
+
+        Raises:
+            RefusedImport: the author's module or manifest cannot be; nothing was stored.
+        """
+        manifest = await self.describe(packed)
+        twist_name = bundles.check_name(name or packed.name or bundles.kebab_case(manifest.cls))
+        latest = await self._latest(twist_name)
+        asked = permissions(manifest)
+        had = permissions(latest.manifest) if latest else []
+        result = Deployed(
+            twist=twist_name,
+            version=(latest.number if latest else 0) + 1,
+            permissions=asked,
+            permissions_added=sorted({*asked} - {*had}),
+        )
+        if latest is not None and latest.bundle == packed.digest and latest.manifest == manifest:
+            return Deployed(result, version=latest.number, unchanged=True)
+        if dry_run:
+            return Deployed(result, dry_run=True)
+        stored = await self.storage.deploy(
+            NewVersion(
+                name=twist_name,
+                bundle=packed.digest,
+                module=packed.module,
+                manifest=manifest,
+                files=packed.files,
+                at=self.clock.now(),
+            )
+        )
+        upgrading = await self._upgrade_instances(stored)
+        self.ring()
+        return Deployed(result, version=stored.number, upgrading=upgrading)
+
+    async def describe(self, packed: bundles.Packed) -> Manifest:
+        """Import a bundle in the sandbox and return the manifest that it declares, checked."""
+        bundles.materialise(self.settings.bundles_directory, packed.digest, packed.files)
+        image = Image(bundle=packed.digest, module=packed.module, cls=packed.cls, limits=self.settings.limits)
+        manifest = await (await self.sandbox()).describe(image)
+        check_manifest(manifest, self.settings.limits)
+        return manifest
+
+    async def _latest(self, name: str) -> Version | None:
+        twist = next((twist for twist in await self.storage.twists() if twist.name == name), None)
+        return await self.storage.version(twist.id) if twist else None
+
+    async def _upgrade_instances(self, version: Version) -> list[str]:
+        """Queue `upgrade` for every live instance of an older version; returns the executions."""
+        instances = [one for one in await self.storage.instances() if _upgrades(one, version)]
+        executions = [self._lifecycle(instance.id, "upgrade", Rank.BARRIER) for instance in instances]
+        if executions:
+            await self.storage.begin_upgrades(version.twist, version.number, executions)
+        return [execution.id for execution in executions]
+
+    # ── Instances ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def activate(self, version: Version, priority: str, options: Json) -> tuple[str, str]:
+        """Make an instance and queue its `activate`; returns the ids of both.
+
+        Raises:
+            DoesNotApply: there is no such priority.
+        """
+        if await self.storage.priority(priority) is None:
+            raise DoesNotApply(f"there is no priority {priority!r}: `ropewalk priorities` lists them")
+        instance = new_id()
+        execution = self._lifecycle(instance, "activate", Rank.BARRIER)
+        await self.storage.activate(
+            NewInstance(
+                id=instance,
+                twist=version.twist,
+                version=version.number,
+                priority=priority,
+                options=options,
+                secret=secrets.token_bytes(32),
+                activate=execution,
+            )
+        )
+        self.ring()
+        return instance, execution.id
+
+    async def deactivate(self, instance: str) -> str:
+        """Fence an instance and queue its `deactivate`; returns that execution's id."""
+        execution = self._lifecycle(instance, "deactivate", Rank.DEACTIVATE)
+        await self.storage.begin_deactivation(execution)
+        self.ring()
+        return execution.id
+
+    async def invoke(self, instance: Instance, target: Target) -> str:
+        """Queue a method for a person who waits for its result; returns the execution's id."""
+        execution = NewExecution(
+            id=new_id(),
+            instance=instance.id,
+            trigger="invoke",
+            target=target,
+            rank=Rank.WAITED_FOR,
+            cause="invoke",
+            at=self.clock.now(),
+        )
+        await self.storage.enqueue(execution)
+        self.ring()
+        return execution.id
+
+    def _lifecycle(self, instance: str, trigger: Trigger, rank: Rank) -> NewExecution:
+        return NewExecution(
+            id=new_id(),
+            instance=instance,
+            trigger=trigger,
+            target=Target(ns="", method=trigger),
+            rank=rank,
+            cause="operator",
+            at=self.clock.now(),
+        )
+
+
+def _upgrades(instance: Instance, version: Version) -> bool:
+    """Whether a new version of its twist concerns this instance."""
+    return (
+        instance.twist == version.twist
+        and instance.status not in ("deactivating", "failed")
+        and instance.version < version.number
+    )
+
+
+@contextlib.asynccontextmanager
+async def open_service(settings: Settings, *, create: bool = False) -> AsyncIterator[Service]:
+    """Open the database that the settings name.
+
+    Raises:
+        StorageUnusable: there is none (and `create` is false), or it cannot be used.
+    """
+    clock = SystemClock()
+    storage = await open_sqlite(settings.database_path, clock=clock, create=create)
+    service = Service(settings, storage, clock)
+    try:
+        yield service
+    finally:
+        await service.close()
+
+
+def arguments_json(positional: list[object], named: dict[str, object]) -> Json:
+    """Return bound arguments as they are stored."""
+    return msgspec.json.encode((positional, named))
