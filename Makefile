@@ -17,7 +17,7 @@ setup-demo:
 	@[ -f .venv/.ropewalk-dev ] && tools/setup.sh dev || tools/setup.sh demo
 
 demo: setup-demo ## sync a real API into activities while its own node is killed twice (under 90 s)
-	@$(BIN)/python -m tools.demo
+	@$(BIN)/python -m examples.demo
 
 test: setup ## run every test (ARGS='-k name' goes to pytest)
 	@$(BIN)/python -m pytest $(ARGS)
