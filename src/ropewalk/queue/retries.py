@@ -19,6 +19,9 @@ LIMITS = frozenset({"timeout", "cpu_limit", "memory_limit", "request_limit"})
 DEACTIVATION = RetryInfo(attempts=3, first=1.0, maximum=10.0)
 """`deactivate` gets this policy, whatever the twist's: it must be over within a minute."""
 
+LONGEST_WAIT = 366 * 86_400.0
+"""Seconds that a guest may ask to wait; a longer or senseless wait is as if it had asked for none."""
+
 DEACTIVATION_SPAN: Micros = 60_000_000
 
 
@@ -37,7 +40,8 @@ class Failure(Struct, frozen=True, kw_only=True):
         """Return the failure that the guest reports: out of memory is a limit, everything else is what it says."""
         if raised.type == "memory_limit":
             return cls(type=raised.type, kind="limit")
-        return cls(type=raised.type, kind=raised.kind, after=raised.after)
+        sane = raised.after is not None and 0 <= raised.after <= LONGEST_WAIT
+        return cls(type=raised.type, kind=raised.kind, after=raised.after if sane else None)
 
 
 def verdict(execution: Execution, failure: Failure, policy: RetryInfo, now: Micros, jitter: float) -> Verdict:
