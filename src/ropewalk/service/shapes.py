@@ -1,0 +1,222 @@
+"""Records as the JSON that users read: the shapes of the public surface.
+
+Ids are text, times ISO 8601 in UTC with a Z, durations and CPU time milliseconds. A field that has no value is null, never absent.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from ropewalk.clock import Micros, to_datetime
+from ropewalk.storage.records import (
+    Attempt,
+    ErrorInfo,
+    Execution,
+    Instance,
+    LogLine,
+    NumberedLogLine,
+    OwnedActivity,
+    Twist,
+)
+from ropewalk.wire.messages import Json, PriorityRecord, Target
+
+Shape = dict[str, Any]
+"""A JSON object, its fields in the order in which they are shown."""
+
+LEVELS = {
+    "DEBUG": logging.DEBUG,
+    "INFO": logging.INFO,
+    "WARNING": logging.WARNING,
+    "ERROR": logging.ERROR,
+    "CRITICAL": logging.CRITICAL,
+}
+"""Names of log levels, rising."""
+
+
+def time_shape(at: Micros | None) -> str | None:
+    """Return a stored time as ISO 8601 in UTC."""
+    if at is None:
+        return None
+    try:
+        return to_datetime(at).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    except OverflowError:
+        return "9999-12-31T23:59:59.999999Z"
+
+
+def method_shape(target: Target) -> str:
+    """Return a method as people write it: a tool's path before its name."""
+    return f"{target.ns}.{target.method}" if target.ns else target.method
+
+
+def level_shape(level: int) -> str:
+    """Return the name of the highest standard level that is not above this one."""
+    return next((name for name, number in reversed(LEVELS.items()) if number <= level), "DEBUG")
+
+
+def twist_shape(twist: Twist, instances: int) -> Shape:
+    """A row of `twists`."""
+    return {
+        "id": twist.id,
+        "name": twist.name,
+        "version": twist.latest,
+        "instances": instances,
+        "created_at": time_shape(twist.created_at),
+    }
+
+
+def instance_shape(instance: Instance, *, pending: int, store_bytes: int) -> Shape:
+    """A row of `instances`. `pending` and `store_bytes` are the limits of what the instance has used."""
+    return {
+        "id": instance.id,
+        "twist": instance.twist_name,
+        "version": instance.version,
+        "status": instance.status,
+        "priority": instance.priority,
+        "budgets": {
+            "pending": {"used": instance.pending, "limit": pending},
+            "store_bytes": {"used": instance.store_bytes, "limit": store_bytes},
+        },
+        "upgrade_error": instance.upgrade_error,
+    }
+
+
+def task_shape(task: Execution) -> Shape:
+    """A row of `tasks`; one without a time of its own was due when it was asked for."""
+    return {
+        "id": task.id,
+        "instance": task.instance,
+        "method": method_shape(task.target),
+        "key": task.key,
+        "run_at": time_shape(task.queued_at if task.run_at is None else task.run_at),
+        "status": task.status,
+    }
+
+
+def execution_row(execution: Execution) -> Shape:
+    """A row of `executions`."""
+    return {
+        "id": execution.id,
+        "instance": execution.instance,
+        "method": method_shape(execution.target),
+        "status": execution.status,
+        "attempt": execution.attempt,
+        "trigger": execution.trigger,
+        "queued_at": time_shape(execution.queued_at),
+        "duration_ms": _duration(execution),
+        "error": None if execution.error is None else execution.error.type,
+    }
+
+
+def execution_shape(
+    execution: Execution,
+    attempts: Sequence[Attempt],
+    logs: Sequence[NumberedLogLine],
+    names: Mapping[str, str],
+) -> Shape:
+    """Everything about one execution. `names` gives twists' names by their ids."""
+    return {
+        "id": execution.id,
+        "twist": names.get(execution.twist, execution.twist),
+        "version": execution.version,
+        "instance": execution.instance,
+        "method": method_shape(execution.target),
+        "trigger": execution.trigger,
+        "cause": execution.cause,
+        "status": execution.status,
+        "attempt": execution.attempt,
+        "attempts": [attempt_shape(attempt) for attempt in attempts],
+        "queued_at": time_shape(execution.queued_at),
+        "started_at": time_shape(execution.started_at),
+        "finished_at": time_shape(execution.finished_at),
+        "duration_ms": _duration(execution),
+        "cpu_ms": _milliseconds(execution.cpu),
+        "memory_peak_bytes": execution.memory_peak,
+        "requests": execution.requests,
+        "error": error_shape(execution.error),
+        "logs": [log_shape(line.line) for line in logs],
+    }
+
+
+def attempt_shape(attempt: Attempt) -> Shape:
+    """One ended attempt of an execution."""
+    usage = attempt.usage
+    return {
+        "attempt": attempt.number,
+        "version": attempt.version,
+        "node": attempt.node,
+        "status": attempt.status,
+        "started_at": time_shape(usage.started_at),
+        "finished_at": time_shape(usage.finished_at),
+        "duration_ms": _milliseconds(max(0, usage.finished_at - usage.started_at)),
+        "cpu_ms": _milliseconds(usage.cpu),
+        "memory_peak_bytes": usage.memory_peak,
+        "requests": usage.requests,
+        "error": error_shape(attempt.error),
+    }
+
+
+def error_shape(error: ErrorInfo | None) -> Shape | None:
+    """Why something failed."""
+    return None if error is None else {"type": error.type, "message": error.message, "traceback": error.traceback}
+
+
+def log_shape(line: LogLine) -> Shape:
+    """A log line of an execution."""
+    return {
+        "time": time_shape(line.time),
+        "level": level_shape(line.level),
+        "message": line.message,
+        "attempt": line.attempt,
+        "fields": json_shape(line.fields),
+    }
+
+
+def numbered_log_shape(line: NumberedLogLine) -> Shape:
+    """A log line among others: with an id, and whose it is."""
+    return {"id": str(line.number), "instance": line.instance, "execution": line.execution, **log_shape(line.line)}
+
+
+def activity_shape(owned: OwnedActivity) -> Shape:
+    """A row of `activities`."""
+    activity = owned.activity
+    return {
+        "id": activity.id,
+        "type": activity.type,
+        "title": activity.title,
+        "start": activity.start,
+        "end": activity.end,
+        "done_at": time_shape(activity.done_at),
+        "source": activity.source,
+        "meta": json_shape(activity.meta),
+        "tags": activity.tags,
+        "created_at": time_shape(activity.created_at),
+        "updated_at": time_shape(activity.updated_at),
+        "priority": activity.priority,
+        "instance": owned.instance,
+        "notes": owned.notes,
+    }
+
+
+def priority_shape(priority: PriorityRecord) -> Shape:
+    """A row of `priorities`."""
+    return {"id": priority.id, "title": priority.title, "parent": priority.parent}
+
+
+def json_shape(value: Json | None) -> msgspec.Raw | None:
+    """Return kept JSON as it is, to be put into a larger document."""
+    return None if value is None else msgspec.Raw(value)
+
+
+def _milliseconds(micros: int) -> float:
+    return round(micros / 1000, 3)
+
+
+def _duration(execution: Execution) -> float | None:
+    """From the start of the last attempt to its end; null while it is not over."""
+    if execution.started_at is None or execution.finished_at is None:
+        return None
+    return _milliseconds(max(0, execution.finished_at - execution.started_at))
