@@ -1,80 +1,34 @@
-"""What people ask of a database: activate, deactivate, invoke, write to a store. The command line speaks before; the queue comes after.
+"""What people ask of an instance, checked before anything is written: a method to call, values to put into its store.
 
-Everything here is one write, durable when it returns; nothing here runs an author's code. What is refused is refused before anything is
-written, with the error that an author would see.
+Nothing here runs an author's code. What is refused is refused with the error that an author would see. The command line comes before,
+storage after.
 """
 
 from __future__ import annotations
 
 import asyncio
-import secrets
+import json
 from collections.abc import Mapping
 
 import msgspec
 
 from ropewalk.answers.store import check_key
-from ropewalk.answers.tasks import new_id
 from ropewalk.clock import Clock
 from ropewalk.errors import CallbackNotFound, InvalidValue, PermissionDenied, ValueTooLarge
 from ropewalk.service.lookup import nearest
-from ropewalk.service.options import typed_options
 from ropewalk.storage.interface import Storage, StorageUnavailable
-from ropewalk.storage.records import Instance, NewExecution, NewInstance, Rank, Twist
+from ropewalk.storage.records import Instance
 from ropewalk.wire.control import Manifest
 from ropewalk.wire.messages import Json, Target
 
-_SECRET_BYTES = 32
-_STORE_PATIENCE = 20.0
-_STORE_PAUSE = 0.05
+_PATIENCE = 20.0
+"""Seconds for which a write waits for a pause between two executions."""
+
+_PAUSE = 0.02
 
 
-async def activate(storage: Storage, clock: Clock, twist: Twist, priority: str, options: Mapping[str, str]) -> NewInstance:
-    """Store a new instance of the twist's latest version, with its `activate` execution queued.
-
-    Raises:
-        InvalidValue: an option is unknown, missing, or does not fit.
-    """
-    version = await storage.version(twist.id)
-    if version is None:
-        raise InvalidValue(f"twist {twist.name!r} has no version: deploy it first")
-    instance = new_id()
-    execution = NewExecution(
-        id=new_id(),
-        instance=instance,
-        trigger="activate",
-        target=Target(ns="", method="activate"),
-        rank=Rank.BARRIER,
-        at=clock.now(),
-    )
-    new = NewInstance(
-        id=instance,
-        twist=twist.id,
-        version=version.number,
-        priority=priority,
-        options=typed_options(version.manifest.options, options),
-        secret=secrets.token_bytes(_SECRET_BYTES),
-        activate=execution,
-    )
-    await storage.activate(new)
-    return new
-
-
-async def deactivate(storage: Storage, clock: Clock, instance: Instance) -> str:
-    """Fence an instance and queue its `deactivate`; returns that execution's id."""
-    execution = NewExecution(
-        id=new_id(),
-        instance=instance.id,
-        trigger="deactivate",
-        target=Target(ns="", method="deactivate"),
-        rank=Rank.DEACTIVATE,
-        at=clock.now(),
-    )
-    await storage.begin_deactivation(execution)
-    return execution.id
-
-
-async def invoke(storage: Storage, clock: Clock, instance: Instance, method: str, arguments: Json) -> str:
-    """Queue one call of a method by hand, before what is not waited for; returns the execution's id.
+async def call_target(storage: Storage, instance: Instance, method: str, arguments: Json) -> Target:
+    """Return what a call of an instance's method by hand runs.
 
     `arguments` is the JSON of `[[positional, …], {"name": value, …}]`; `method` may have a tool's path before it (`calendar.sync`).
 
@@ -87,15 +41,7 @@ async def invoke(storage: Storage, clock: Clock, instance: Instance, method: str
     version = await storage.version(instance.twist, instance.version)
     if version is not None:
         _check_method(version.manifest, ns, name, f"{instance.twist_name} version {version.number}")
-    execution = NewExecution(
-        id=new_id(),
-        instance=instance.id,
-        trigger="invoke",
-        target=Target(ns=ns, method=name, arguments=arguments),
-        rank=Rank.WAITED_FOR,
-        at=clock.now(),
-    )
-    return await storage.enqueue(execution)
+    return Target(ns=ns, method=name, arguments=arguments)
 
 
 async def write_values(
@@ -113,14 +59,14 @@ async def write_values(
         check_key(key)
         if value is not None and len(value) > most:
             raise ValueTooLarge(f"the value of {key!r} has {len(value):,} bytes and may have {most:,}")
-    until = clock.boottime() + _STORE_PATIENCE
+    until = clock.boottime() + _PATIENCE
     while True:
         try:
             return await storage.write_values(instance.id, ns, dict(values), clock.now())
         except StorageUnavailable:
             if clock.boottime() > until:
                 raise
-            await asyncio.sleep(_STORE_PAUSE)
+            await asyncio.sleep(_PAUSE)
 
 
 def bound_arguments(text: str | None) -> Json:
@@ -144,8 +90,6 @@ def parse_json(text: str) -> object:
     Raises:
         ValueError: it is no JSON; the message says where it goes wrong.
     """
-    import json
-
     try:
         return msgspec.json.decode(text)
     except RecursionError:
