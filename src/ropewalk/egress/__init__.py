@@ -1,0 +1,1 @@
+"""The door out: every request of a twist is judged (`urls`, `patterns`, `addresses`, `guard`) and sent (`hops`, `bodies`, `fetch`) here."""
