@@ -5,7 +5,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 export PYTHON
 
-.PHONY: help setup demo test check format bench coverage lock dist clean distclean
+.PHONY: help setup setup-demo demo test check format docs bench coverage lock dist clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{ printf "  make %-10s %s\n", $$1, $$2 }'
@@ -28,6 +28,9 @@ check: setup ## format, lint, types, import contracts, spelling: all that CI che
 format: setup ## let ruff rewrite what it can
 	@$(BIN)/ruff format
 	@$(BIN)/ruff check --fix
+
+docs: setup ## write the tables of docs/wire.md from the code
+	@$(BIN)/python -m tools.wire_doc
 
 bench: setup ## measure against bare fork on this machine; writes bench/out/latest.json
 	@$(BIN)/python -m bench $(ARGS)
