@@ -38,6 +38,7 @@ from ropewalk.storage.records import (
     Part,
     Settled,
     Settlement,
+    StorageStats,
     Twist,
     Version,
     Workload,
@@ -308,6 +309,20 @@ class Storage(Protocol):
     async def release(self, node: str, at: Micros) -> int:
         """Declare a node dead or stopped: its leases end (epochs raised), its running executions are ready again, first in line,
         with a lost attempt noted; one lost 20 times is `dead` with `node_lost`. Returns how many executions were running."""
+        ...
+
+    # Upkeep
+
+    async def sweep(self, limit: int) -> int:
+        """Remove up to `limit` values whose time is over; returns how many there were."""
+        ...
+
+    def changed(self) -> bool:
+        """Whether another process may have written since this was last asked. Cheap enough to ask often."""
+        ...
+
+    def stats(self) -> StorageStats:
+        """What the backend has done since it was opened."""
         ...
 
     # Liveness

@@ -466,3 +466,32 @@ class Workload(Kept, kw_only=True):
     running: int
     backing_off: int
     next_wake: Micros | None
+
+
+# ── The database itself ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class StorageLimits(Kept, kw_only=True):
+    """What one instance may keep: pending executions and their bytes, bytes of its store, callbacks."""
+
+    pending: int = 200_000
+    pending_bytes: int = 512 * 1024 * 1024
+    store_bytes: int = 100 * 1024 * 1024
+    callbacks: int = 100_000
+
+
+class StorageStats(Kept, kw_only=True):
+    """What a backend has done since it was opened.
+
+    `groups` of `verbs` were committed together; of these `commits` wrote something; `syncs` is how often the disk was told to keep
+    it, checkpoints included; `redone` counts groups that had to be done again.
+    """
+
+    verbs: int
+    groups: int
+    commits: int
+    syncs: int
+    statements: int
+    redone: int
+    checkpoints: int
+    wal_pages: int
