@@ -6,7 +6,6 @@ Only what stands between the page's two markers is written; the prose around it 
 from __future__ import annotations
 
 import re
-import sys
 import typing
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -81,39 +80,48 @@ def fields(struct: type[msgspec.Struct]) -> Iterator[str]:
     """Yield name, type and default of each field, as cells."""
     for field in msgspec.structs.fields(struct):
         default = "" if field.required else f"`{default_of(field)}`"
-        yield f"`{field.encode_name}` | `{shown(annotations(struct)[field.name])}` | {default}".replace("||", "\\|")
+        yield f"`{field.encode_name}` | `{shown(types_of(struct)[field.name])}` | {default}"
 
 
 def default_of(field: msgspec.structs.FieldInfo) -> str:
     """Return a field's default as it is written in JSON or, for bytes, as text."""
-    value = field.default_factory() if field.default is msgspec.NODEFAULT else field.default  # type: ignore[operator] # one is set
+    value = field.default_factory() if field.default is msgspec.NODEFAULT else field.default
     if isinstance(value, bytes):
         return value.decode()
     return "{}" if isinstance(value, msgspec.Struct) else msgspec.json.encode(value).decode()
 
 
-def annotations(struct: type[msgspec.Struct]) -> dict[str, Any]:
+def types_of(struct: type[msgspec.Struct]) -> dict[str, Any]:
     """Return the types of a struct's fields."""
     return typing.get_type_hints(struct)
 
 
 def records_of(struct: type[msgspec.Struct]) -> Iterator[type[msgspec.Struct]]:
     """Yield the records that a struct carries, at any depth."""
-    types = [*annotations(struct).values(), getattr(struct, "answer", None)]
+    types = [*types_of(struct).values(), getattr(struct, "answer", None)]
     while types:
         found = types.pop()
         types += typing.get_args(found)
         if isinstance(found, type) and issubclass(found, messages.Record):
             yield found
-            types += annotations(found).values()
+            types += types_of(found).values()
 
 
-NAMES: dict[Any, str] = {str: "str", int: "int", float: "float", bool: "bool", bytes: "bin", NoneType: "nil", Any: "any", None: "nil"}
+NAMES: dict[Any, str] = {
+    str: "str",
+    int: "int",
+    float: "float",
+    bool: "bool",
+    bytes: "bin",
+    NoneType: "nil",
+    Any: "any",
+    None: "nil",
+}
 
 
 def shown(kind: Any) -> str:
     """Return a type in msgpack's words."""
-    if kind in (msgspec.Raw,):
+    if kind is msgspec.Raw:
         return "the call's answer"
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         return kind.__name__
@@ -142,4 +150,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
