@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,11 +15,11 @@ from ropewalk.service import bundles, doorbell
 from ropewalk.service.config import Settings
 from ropewalk.service.deploying import Deployed, check_manifest, permissions
 from ropewalk.service.membership import live_nodes
-from ropewalk.storage.interface import Storage
-from ropewalk.storage.records import Instance, NewExecution, NewVersion, Rank, Version
+from ropewalk.storage.interface import DoesNotApply, Storage
+from ropewalk.storage.records import Instance, NewExecution, NewInstance, NewVersion, Rank, Version
 from ropewalk.storage.sqlite import open_sqlite
 from ropewalk.wire.control import Manifest
-from ropewalk.wire.messages import Target
+from ropewalk.wire.messages import Json, Target, Trigger
 
 
 class Service:
@@ -130,19 +131,67 @@ class Service:
     async def _upgrade_instances(self, version: Version) -> list[str]:
         """Queue `upgrade` for every live instance of an older version; returns the executions."""
         instances = [one for one in await self.storage.instances() if _upgrades(one, version)]
-        executions = [self._upgrade(instance.id) for instance in instances]
+        executions = [self._lifecycle(instance.id, "upgrade", Rank.BARRIER) for instance in instances]
         if executions:
             await self.storage.begin_upgrades(version.twist, version.number, executions)
         return [execution.id for execution in executions]
 
-    def _upgrade(self, instance: str) -> NewExecution:
+    # ── Instances ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def activate(self, version: Version, priority: str, options: Json) -> tuple[str, str]:
+        """Make an instance and queue its `activate`; returns the ids of both.
+
+        Raises:
+            DoesNotApply: there is no such priority.
+        """
+        if await self.storage.priority(priority) is None:
+            raise DoesNotApply(f"there is no priority {priority!r}: `ropewalk priorities` lists them")
+        instance = new_id()
+        execution = self._lifecycle(instance, "activate", Rank.BARRIER)
+        await self.storage.activate(
+            NewInstance(
+                id=instance,
+                twist=version.twist,
+                version=version.number,
+                priority=priority,
+                options=options,
+                secret=secrets.token_bytes(32),
+                activate=execution,
+            )
+        )
+        self.ring()
+        return instance, execution.id
+
+    async def deactivate(self, instance: str) -> str:
+        """Fence an instance and queue its `deactivate`; returns that execution's id."""
+        execution = self._lifecycle(instance, "deactivate", Rank.DEACTIVATE)
+        await self.storage.begin_deactivation(execution)
+        self.ring()
+        return execution.id
+
+    async def invoke(self, instance: Instance, target: Target) -> str:
+        """Queue a method for a person who waits for its result; returns the execution's id."""
+        execution = NewExecution(
+            id=new_id(),
+            instance=instance.id,
+            trigger="invoke",
+            target=target,
+            rank=Rank.WAITED_FOR,
+            cause="invoke",
+            at=self.clock.now(),
+        )
+        await self.storage.enqueue(execution)
+        self.ring()
+        return execution.id
+
+    def _lifecycle(self, instance: str, trigger: Trigger, rank: Rank) -> NewExecution:
         return NewExecution(
             id=new_id(),
             instance=instance,
-            trigger="upgrade",
-            target=Target(ns="", method="upgrade"),
-            rank=Rank.BARRIER,
-            cause="deploy",
+            trigger=trigger,
+            target=Target(ns="", method=trigger),
+            rank=rank,
+            cause="operator",
             at=self.clock.now(),
         )
 
