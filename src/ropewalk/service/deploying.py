@@ -10,12 +10,13 @@ import re
 from typing import TypedDict
 
 import msgspec
-from msgspec import Struct
 
-from ropewalk.egress.patterns import PatternError, parse_pattern
+from ropewalk.answers.network import check_declared, declared_patterns, declared_urls
+from ropewalk.egress.patterns import BadPattern
+from ropewalk.errors import InvalidValue
 from ropewalk.sandbox.interface import Limits, RefusedImport
 from ropewalk.wire.control import Manifest, ToolInfo
-from ropewalk.wire.messages import PROTOCOL
+from ropewalk.wire.messages import PROTOCOL, Json
 
 BUILT_IN = frozenset({"Network", "Plot", "custom"})
 _NAME = re.compile(r"[^\W\d]\w*")
@@ -31,12 +32,6 @@ class Deployed(TypedDict, total=False):
     unchanged: bool
     dry_run: bool
     upgrading: list[str]
-
-
-class NetworkOptions(Struct, frozen=True):
-    """What a Network tool is declared with."""
-
-    urls: list[str] = []
 
 
 def check_manifest(manifest: Manifest, limits: Limits) -> None:
@@ -55,7 +50,7 @@ def check_manifest(manifest: Manifest, limits: Limits) -> None:
         if not _NAME.fullmatch(method.name):
             raise _refused(f"{method.name!r} is no name of a method")
     for tool in manifest.tools:
-        _check_tool(tool)
+        _check_tool(manifest, tool)
 
 
 def permissions(manifest: Manifest) -> list[str]:
@@ -63,12 +58,22 @@ def permissions(manifest: Manifest) -> list[str]:
     found: set[str] = set()
     for tool in manifest.tools:
         if tool.kind == "Network":
-            found.update(f"network: {url}" for url in _network(tool).urls)
+            found.update(f"network: {url}" for url in declared_urls(tool))
         elif tool.kind == "Plot":
             asked = msgspec.json.decode(tool.options, type=dict[str, str | None])
             found.add("plot: the activities that this twist makes")
             found.update(f"plot: {name} {value}" for name, value in asked.items() if value)
     return sorted(found)
+
+
+def check_options(manifest: Manifest, options: Json) -> None:
+    """Raise InvalidValue when an instance's options give a Network tool a URL pattern that is none."""
+    for tool in manifest.tools:
+        if tool.kind == "Network":
+            try:
+                declared_patterns(manifest, tool, options)
+            except BadPattern as error:
+                raise InvalidValue(f"the options do not fit the tool {tool.ns!r}: {error}") from None
 
 
 def _check_limits(manifest: Manifest, limits: Limits) -> None:
@@ -91,24 +96,16 @@ def _check_retry(manifest: Manifest) -> None:
         )
 
 
-def _check_tool(tool: ToolInfo) -> None:
+def _check_tool(manifest: Manifest, tool: ToolInfo) -> None:
     if tool.kind not in BUILT_IN:
         raise _refused(f"the tool {tool.ns!r} is a {tool.kind!r}, which this host does not have")
     if not all(_NAME.fullmatch(part) for part in tool.ns.split(".")):
         raise _refused(f"{tool.ns!r} is no path of attribute names")
     if tool.kind == "Network":
-        for url in _network(tool).urls:
-            try:
-                parse_pattern(url)
-            except PatternError as error:
-                raise _refused(f"the tool {tool.ns!r}: {error}") from None
-
-
-def _network(tool: ToolInfo) -> NetworkOptions:
-    try:
-        return msgspec.json.decode(tool.options, type=NetworkOptions)
-    except msgspec.DecodeError as error:
-        raise _refused(f"the tool {tool.ns!r} is declared with options that do not fit: {error}") from None
+        try:
+            check_declared(manifest, tool)
+        except BadPattern as error:
+            raise _refused(f"the tool {tool.ns!r}: {error}") from None
 
 
 def _refused(text: str) -> RefusedImport:

@@ -143,7 +143,7 @@ class Node:
         """Start the parts, each before those that need it; the stack stops them in reverse."""
         service, settings = self._service, self._service.settings
         source = await service.sandbox()
-        fetcher = Fetcher(allow_private=[parse_pattern(text) for text in settings.allow_private])
+        fetcher = Fetcher(private=[parse_pattern(text) for text in settings.allow_private])
         await fetcher.start()
         stack.push_async_callback(fetcher.stop)
         await self._membership.join()

@@ -13,7 +13,7 @@ from ropewalk.sandbox.interface import Image, Source
 from ropewalk.sandbox.zygotes import ForkSource
 from ropewalk.service import bundles, doorbell
 from ropewalk.service.config import Settings
-from ropewalk.service.deploying import Deployed, check_manifest, permissions
+from ropewalk.service.deploying import Deployed, check_manifest, check_options, permissions
 from ropewalk.service.membership import live_nodes
 from ropewalk.storage.interface import DoesNotApply, Storage
 from ropewalk.storage.records import Instance, NewExecution, NewInstance, NewVersion, Rank, Version
@@ -143,7 +143,9 @@ class Service:
 
         Raises:
             DoesNotApply: there is no such priority.
+            InvalidValue: the options give a tool what it cannot take.
         """
+        check_options(version.manifest, options)
         if await self.storage.priority(priority) is None:
             raise DoesNotApply(f"there is no priority {priority!r}: `ropewalk priorities` lists them")
         instance = new_id()
