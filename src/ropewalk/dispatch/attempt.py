@@ -381,24 +381,25 @@ class Attempt:
 def _explain(ended: Ended, loaded: LoadedVersion) -> tuple[str, str]:
     """Return the error type and message for a process that ended without a last word."""
     limits = loaded.limits
+    split = "do less at once and go on in another task with self.run_task()"
     match ended.limit:
+        case None:
+            how = (
+                f" by signal {ended.signal}"
+                if ended.signal
+                else f" with exit status {ended.code}"
+                if ended.code is not None
+                else ""
+            )
+            return "crash", f"the process ended by itself{how} before the method returned"
         case "timeout":
-            text = f"it ran for {limits.wall:g} s, which is the limit: do less at once and go on in another task with self.run_task()"
+            text = f"it ran for {limits.wall:g} s, which is the limit: {split}"
         case "cpu_limit":
-            text = f"it used {limits.cpu:g} s of CPU, which is the limit: do less at once and go on in another task with self.run_task()"
+            text = f"it used {limits.cpu:g} s of CPU, which is the limit: {split}"
         case "memory_limit":
             text = f"it used {limits.memory:,} bytes of memory, which is the limit: load less at once"
         case "protocol":
             text = "it said what is no message of the protocol"
-        case str() as other:
+        case other:
             text = other
-        case None:
-            how = (
-                f"by signal {ended.signal}"
-                if ended.signal
-                else f"with exit status {ended.code}"
-                if ended.code is not None
-                else ""
-            )
-            return "crash", f"the process ended by itself {how} before the method returned".replace("  ", " ")
     return ended.limit, f"the execution was ended: {text}"

@@ -99,9 +99,9 @@ class Service:
             permissions_added=sorted({*asked} - {*had}),
         )
         if latest is not None and latest.bundle == packed.digest and latest.manifest == manifest:
-            return Deployed(result, version=latest.number, unchanged=True)
+            return {**result, "version": latest.number, "unchanged": True}
         if dry_run:
-            return Deployed(result, dry_run=True)
+            return {**result, "dry_run": True}
         stored = await self.storage.deploy(
             NewVersion(
                 name=twist_name,
@@ -114,7 +114,7 @@ class Service:
         )
         upgrading = await self._upgrade_instances(stored)
         self.ring()
-        return Deployed(result, version=stored.number, upgrading=upgrading)
+        return {**result, "version": stored.number, "upgrading": upgrading}
 
     async def describe(self, packed: bundles.Packed) -> Manifest:
         """Import a bundle in the sandbox and return the manifest that it declares, checked."""
