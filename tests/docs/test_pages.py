@@ -80,3 +80,10 @@ def test_wire_page_gives_places_as_they_are_sent() -> None:
         "| 0 | | the tag, `store.read` | |\n| 1 | `id` | `int` |  |\n| 2 | `ns` | `str` |  |\n| 3 | `keys` | `[str]` |  |"
         in text(wire_doc.PAGE)
     )
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", DOCS / "authoring.md"], ids=lambda page: page.name)
+def test_python_blocks_are_run(page: Path) -> None:
+    tests = text(Path(__file__).with_name("test_guide_blocks.py"))
+    names = {block.name for block in blocks(page) if block.language == "python"} - {"prelude"}
+    assert {name for name in names if f'"{name}"' not in tests} == set()
