@@ -3,24 +3,24 @@
     compute the rows ─► serve them with Datasette ─► deploy and activate the examples ─► a node runs them
     ─► SIGKILL at a third and at two thirds, started again each time ─► compare every row with every activity
 
-Ends with 0 only when each row became exactly one activity, in each of the three ways. Leaves `.demo/ropewalk.db` to be looked at.
+Ends with 0 only when each row became exactly one activity, in each of the three ways. Leaves `.demo/ropewalk.db`, or the folder that is named, to be looked at.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import time
 from pathlib import Path
 
 from examples.demo import dataset, outcome
-from examples.demo.node import CommandFailed, Ropewalk
+from examples.demo.node import ROPEWALK, CommandFailed, Ropewalk
 from examples.demo.outcome import Sync
 from examples.demo.process import DidNotStart
 from examples.demo.screen import Screen
 
 EXAMPLES = Path(__file__).parent.parent
-FOLDER = Path(".demo")
 TWISTS = ("holidays-by-page", "holidays-by-token", "holidays-by-item")
 KILL_AT = (0.3, 0.65)
 SYNC_SECONDS = 75
@@ -31,18 +31,18 @@ class TookTooLong(Exception):
     """The sync did not finish in time; the message says how far it came."""
 
 
-def main() -> int:
-    """Run the demo; returns the exit code."""
+def main(folder: Path) -> int:
+    """Run the demo in a folder, which is emptied first; returns the exit code."""
     screen = Screen()
-    shutil.rmtree(FOLDER, ignore_errors=True)
-    FOLDER.mkdir()
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     started = time.monotonic()
     screen.step("Computing the public holidays of every country (PyPI: holidays)")
-    calendar = FOLDER / "calendar.db"
+    calendar = folder / "calendar.db"
     rows = dataset.build(calendar)
     screen.step(f"Serving {rows:,} rows with Datasette (PyPI: datasette)")
-    with dataset.served(calendar, FOLDER / "datasette.log") as url:
-        ropewalk = Ropewalk(FOLDER.resolve(), allow_private=f"{url}/*")
+    with dataset.served(calendar, folder / "datasette.log") as url:
+        ropewalk = Ropewalk(folder.resolve(), allow_private=f"{url}/*")
         try:
             problems = sync_and_compare(screen, ropewalk, url, calendar, rows)
         except (CommandFailed, DidNotStart, TookTooLong) as error:
@@ -53,7 +53,7 @@ def main() -> int:
         screen.problem(problem)
     if not problems:
         screen.step(f"Every row became one activity, three times over, in {time.monotonic() - started:.0f} s. Have a look:")
-        suggest(screen)
+        suggest(screen, ropewalk)
     return 1 if problems else 0
 
 
@@ -127,13 +127,12 @@ def kill_and_restart(screen: Screen, ropewalk: Ropewalk, running: int) -> None:
     )
 
 
-def suggest(screen: Screen) -> None:
+def suggest(screen: Screen, ropewalk: Ropewalk) -> None:
     """Print three commands to try on the database that is left behind."""
-    ropewalk = f"{Path(sys.executable).parent.relative_to(Path.cwd())}/ropewalk"
-    database = f"--database sqlite:///{FOLDER}/ropewalk.db"
-    for command in ("instances", "executions --limit 5", "activities --limit 5"):
-        screen.plain(f"    {ropewalk} {command} {database}")
+    command, database = (os.path.relpath(path) for path in (ROPEWALK, ropewalk.database))
+    for arguments in ("instances", "executions --limit 5", "activities --limit 5"):
+        screen.plain(f"    {command} {arguments} --database sqlite:///{database}")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(Path(sys.argv[1] if len(sys.argv) > 1 else ".demo")))
