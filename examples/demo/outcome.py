@@ -60,7 +60,7 @@ def line(connection: sqlite3.Connection, sync: Sync, rows: int) -> Line:
 
 
 DURATIONS = "select finished_at - started_at from executions where instance = ? and status = 'succeeded'"
-ATTEMPTS = "select count(*) from attempts where instance = ?"
+ATTEMPTS = "select coalesce(sum(attempt), 0) from executions where instance = ?"
 
 
 def quantile(ordered: list[float], share: float) -> float:
