@@ -45,7 +45,7 @@ async def call_target(storage: Storage, instance: Instance, method: str, argumen
 
 
 async def write_values(
-    storage: Storage, clock: Clock, instance: Instance, ns: str, values: Mapping[str, Json | None], most: int
+    storage: Storage, clock: Clock, instance: str, ns: str, values: Mapping[str, Json | None], most: int
 ) -> None:
     """Write or (None) remove values of a store from outside, between two executions of the instance.
 
@@ -62,7 +62,7 @@ async def write_values(
     until = clock.boottime() + _PATIENCE
     while True:
         try:
-            return await storage.write_values(instance.id, ns, dict(values), clock.now())
+            return await storage.write_values(instance, ns, dict(values), clock.now())
         except StorageUnavailable:
             if clock.boottime() > until:
                 raise

@@ -1,0 +1,53 @@
+"""Every failure of a command as a type, a message and an exit code."""
+
+from __future__ import annotations
+
+from typing import Any
+
+WRONG_USAGE = 2
+
+
+class Failed(Exception):
+    """A command failed. `type` is what scripts look at; `document` is shown beside the error with `--json`.
+
+    `shown` is false when people were told already; `unexpected` when it is a mistake of ours.
+    """
+
+    def __init__(
+        self,
+        type: str,  # noqa: A002 — the word used in the output
+        message: str,
+        *,
+        exit_code: int = 1,
+        document: dict[str, Any] | None = None,
+        shown: bool = True,
+        unexpected: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.type = type
+        self.exit_code = exit_code
+        self.document = document or {}
+        self.shown = shown
+        self.unexpected = unexpected
+
+
+def failure_of(error: Exception) -> Failed:
+    """Return a failure as a command's: what the service refuses keeps its own name and message."""
+    from ropewalk.errors import RopewalkError
+    from ropewalk.sandbox.interface import RefusedImport, SandboxError
+    from ropewalk.service.bundles import BundleError
+    from ropewalk.service.config import SettingsError
+    from ropewalk.storage.interface import StorageError
+
+    if isinstance(error, Failed):
+        return error
+    if isinstance(error, RefusedImport):
+        told = f"{error.message}\n\n{error.traceback.rstrip()}" if error.traceback else error.message
+        return Failed(error.type, told)
+    if isinstance(error, SettingsError):
+        return Failed("SettingsError", str(error), exit_code=WRONG_USAGE)
+    if isinstance(error, RopewalkError | StorageError | SandboxError | BundleError):
+        return Failed(type(error).__name__, str(error))
+    if isinstance(error, OSError):
+        return Failed(type(error).__name__, str(error))
+    return Failed(type(error).__name__, str(error) or type(error).__name__, unexpected=True)

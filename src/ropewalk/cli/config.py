@@ -1,0 +1,44 @@
+"""`ropewalk config`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from ropewalk.cli.common.command import Command
+from ropewalk.cli.common.output import show, table, text_of
+from ropewalk.cli.common.state import State, pass_state
+from ropewalk.service.config import SETTINGS
+
+
+@click.command(
+    "config",
+    cls=Command,
+    settings=[setting.name for setting in SETTINGS if setting.name != "database"],
+    examples=(
+        ("ropewalk config", "what is in force here, and why"),
+        ("ROPEWALK_LIMIT_CPU=5s ropewalk config --json", "with a variable"),
+    ),
+)
+@pass_state
+def command(state: State) -> None:
+    """Show every setting, its value, where that comes from, and what it means. Durations are seconds, sizes bytes."""
+    settings = state.settings
+    shapes: dict[str, dict[str, Any]] = {
+        setting.name: {
+            "value": getattr(settings, setting.name),
+            "source": settings.sources[setting.name],
+            "variable": setting.variable,
+            "meaning": setting.meaning,
+        }
+        for setting in SETTINGS
+    }
+    rows = [{"name": name, **shape} for name, shape in shapes.items()]
+    columns = (("setting", text_of("name")), ("value", _value), ("source", text_of("source")), ("meaning", text_of("meaning")))
+    show(state, shapes, lambda: table(rows, columns))
+
+
+def _value(row: dict[str, Any]) -> str:
+    value = row["value"]
+    return ", ".join(value) or "–" if isinstance(value, tuple) else f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,45 @@
+"""`ropewalk deactivate`."""
+
+from __future__ import annotations
+
+import click
+
+from ropewalk.cli.common.command import Command, running_settings
+from ropewalk.cli.common.output import say, show
+from ropewalk.cli.common.state import State, pass_state
+from ropewalk.cli.common.waiting import finished, raise_unless_succeeded
+
+
+@click.command(
+    "deactivate",
+    cls=Command,
+    settings=running_settings(),
+    examples=(
+        ("ropewalk deactivate issue-sync --wait", "the twist's only instance"),
+        ("ropewalk deactivate 3f9a", "the instance whose id begins so"),
+    ),
+)
+@click.argument("instance")
+@click.option("--wait", is_flag=True, help="Wait until its deactivate() has run, running it here when no node does.")
+@pass_state
+def command(state: State, instance: str, wait: bool) -> None:
+    """Remove an instance for good.
+
+    From now on it accepts nothing and its pending work is cancelled; its deactivate() runs, then its store, tasks and callbacks are erased.
+    Its activities and notes stay.
+    """
+    result = state.run(lambda: _deactivate(state, instance, wait=wait))
+    done = "is deactivated" if wait else "is being deactivated"
+    show(state, result, lambda: say(f"Instance {result['instance'][:12]} {done}."))
+
+
+async def _deactivate(state: State, text: str, *, wait: bool) -> dict[str, str]:
+    from ropewalk.service.lookup import find_instance
+
+    async with state.service() as service:
+        instance = await find_instance(service.storage, text)
+        execution = await service.deactivate(instance.id)
+        result = {"instance": instance.id, "execution": execution}
+        if wait:
+            raise_unless_succeeded(await finished(service, execution, f"Deactivating {instance.twist_name}"), result)
+        return result

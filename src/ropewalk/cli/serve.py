@@ -1,0 +1,106 @@
+"""`ropewalk serve`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from ropewalk.cli.common.command import Command, running_settings
+from ropewalk.cli.common.failures import Failed
+from ropewalk.cli.common.output import emit_line, safe, say
+from ropewalk.cli.common.state import State, pass_state
+
+if TYPE_CHECKING:
+    from ropewalk.service.node import Node
+
+log = logging.getLogger("ropewalk.serve")
+
+
+@click.command(
+    "serve",
+    cls=Command,
+    settings=["host", "port", "concurrency", *running_settings()],
+    examples=(
+        ("ropewalk serve", "a node of ./ropewalk.db"),
+        ("ropewalk serve --concurrency 16 --json", "with JSON log lines on stdout"),
+        ("ROPEWALK_LIMIT_WALL=30s ropewalk serve --port 0", "with a setting of its own, on any free port"),
+    ),
+)
+@pass_state
+def command(state: State) -> None:
+    """Run a node until it is told to stop.
+
+    SIGTERM and Ctrl-C let running executions finish, then it exits 0; a second one ends them at once (they run again later).
+    """
+    _configure_logging(as_json=state.json)
+    state.run(lambda: _serve(state))
+
+
+async def _serve(state: State) -> None:
+    from ropewalk.service.node import Node, NodeLost
+
+    async with state.service(create=True) as service:
+        node = Node(service)
+        stop = asyncio.Event()
+        _on_signals(node, stop)
+        try:
+            await node.run(stop, lambda: log.info("node %s runs %s", node.id, service.settings.database_path))
+        except NodeLost as error:
+            raise Failed("NodeLost", str(error)) from error
+        log.info("node %s has stopped", node.id)
+
+
+def _on_signals(node: Node, stop: asyncio.Event) -> None:
+    """Have the first SIGTERM or SIGINT drain the node, and the second end it at once."""
+    loop = asyncio.get_running_loop()
+
+    def heard(number: int) -> None:
+        if stop.is_set():
+            log.warning("stopping at once: %d executions are ended and run again later", node.running)
+            logging.shutdown()
+            os._exit(128 + number)
+        stop.set()
+        log.info("stopping: %d executions are running (once more to end them)", node.running)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, heard, number)
+
+
+# ── Log lines ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class _JsonLines(logging.Handler):
+    """Writes log records as JSON lines on stdout."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        emit_line({"time": _iso(record), "level": record.levelname, "logger": record.name, "message": _message(record)})
+
+
+class _PeoplesLines(logging.Handler):
+    """Writes log records on stderr, safe to be read on a terminal."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(f"{_iso(record)[:19].replace('T', ' ')}Z  {record.levelname:<8}  {safe(_message(record), lines=True)}")
+
+
+def _message(record: logging.LogRecord) -> str:
+    if record.exc_info:
+        return f"{record.getMessage()}\n{logging.Formatter().formatException(record.exc_info)}"
+    return record.getMessage()
+
+
+def _iso(record: logging.LogRecord) -> str:
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))}.{int(record.msecs):03d}Z"
+
+
+def _configure_logging(*, as_json: bool) -> None:
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # stdout is a TextIOWrapper in a process of its own
+    logging.basicConfig(level=logging.INFO, handlers=[_JsonLines() if as_json else _PeoplesLines()], force=True)
+    logging.getLogger("httpx").setLevel(logging.WARNING)

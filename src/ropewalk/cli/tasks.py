@@ -1,0 +1,44 @@
+"""`ropewalk tasks`."""
+
+from __future__ import annotations
+
+import click
+
+from ropewalk.cli.common.command import Command
+from ropewalk.cli.common.output import id_of, show_rows, text_of, time_of
+from ropewalk.cli.common.parameters import limit_option, limited
+from ropewalk.cli.common.state import State, pass_state
+
+
+@click.command(
+    "tasks",
+    cls=Command,
+    examples=(
+        ("ropewalk tasks", "everything that waits for its time or its turn"),
+        ("ropewalk tasks --instance issue-sync", "of one"),
+    ),
+)
+@click.option("--instance", metavar="INSTANCE", help="Only those of this instance.")
+@limit_option
+@pass_state
+def command(state: State, instance: str | None, limit: int | None) -> None:
+    """List pending tasks, newest first: queued (for later too), in back-off, running."""
+    rows = state.run(lambda: _rows(state, instance, limit))
+    columns = (
+        ("id", id_of()),
+        ("instance", id_of("instance")),
+        ("method", text_of("method")),
+        ("key", text_of("key")),
+        ("due", time_of("run_at")),
+        ("status", text_of("status")),
+    )
+    show_rows(state, rows, columns, "No tasks are pending.")
+
+
+async def _rows(state: State, instance: str | None, limit: int | None) -> list[dict[str, object]]:
+    from ropewalk.service.lookup import find_instance
+    from ropewalk.service.shapes import task_shape
+
+    async with state.service() as service:
+        wanted = None if instance is None else (await find_instance(service.storage, instance)).id
+        return [task_shape(task) for task in limited(await service.storage.tasks(wanted), limit)]
