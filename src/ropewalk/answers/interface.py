@@ -108,6 +108,17 @@ class Session:
         self.effects.append(effect)
         self.effect_bytes += size
 
+    def add_all(self, effects: list[tuple[AnyEffect, int]]) -> None:
+        """Append effects, each with its size, or none of them when there is no room for all. Raises as `add`."""
+        mark, size = len(self.effects), self.effect_bytes
+        try:
+            for effect, own_size in effects:
+                self.add(effect, own_size)
+        except ValueTooLarge:
+            del self.effects[mark:]
+            self.effect_bytes = size
+            raise
+
     def committed(self) -> None:
         """Forget the effects: they are durable, and reads find them in storage."""
         self.effects = []
