@@ -68,7 +68,10 @@ class LinkRecord(Record, kw_only=True):
 
 
 class NoteRecord(Record, kw_only=True):
-    """A note as it is stored; also what a twist asks to be created, then without the fields that the host fills."""
+    """A note as it is stored; also what a twist asks to be created, then without the fields that the host fills.
+
+    In answers the first note brings its activity along as `about`.
+    """
 
     id: str
     content: str
@@ -80,6 +83,7 @@ class NoteRecord(Record, kw_only=True):
     mentions: list[str] = []
     tags: list[str] = []
     created_at: int = 0
+    about: ActivityRecord | None = None
 
 
 class ActivityRecord(Record, kw_only=True):
@@ -142,7 +146,8 @@ class Start(Message, tag="start", kw_only=True):
     """The event that this process is for: its one and only execution.
 
     `event` is the JSON array of what the event brings; it goes before the bound arguments. For the lifecycle triggers `target.method`
-    is their name, and the guest runs the tools' hooks around it.
+    is their name, and the guest runs the tools' hooks around it. `logs` and `value` are the operator's limits in bytes, of the log and of one
+    value, so that the guest can say at once what the host would refuse.
     """
 
     execution: str
@@ -160,6 +165,8 @@ class Start(Message, tag="start", kw_only=True):
     cpu: float
     wall: float
     requests: int
+    logs: int = 256 * 1024
+    value: int = 1024 * 1024
 
 
 class Answer(Message, tag="answer", kw_only=True):
