@@ -60,3 +60,8 @@ def from_datetime(at: datetime) -> Micros:
     if at.tzinfo is None:
         raise ValueError(f"{at!r} has no time zone: use an aware datetime, such as datetime.now(UTC)")
     return (at - _EPOCH) // timedelta(microseconds=1)
+
+
+def process_cpu() -> float:
+    """Return the seconds of CPU time that this process has used since it was forked."""
+    return time.process_time()
