@@ -1,0 +1,56 @@
+"""The seam between what authors call and what carries it out.
+
+A `Running` is one attempt as the SDK sees it; its `Host` sends the messages. In the sandbox that is `guest.channel`; nothing here
+knows how a message travels.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ropewalk.clock import SystemClock
+from ropewalk.errors import PermissionDenied
+from ropewalk.wire.messages import Call, Start
+
+if TYPE_CHECKING:
+    from ropewalk.sdk.unit import Unit
+
+
+class Host(Protocol):
+    """Carries out the calls of one attempt."""
+
+    def next_id(self) -> int:
+        """Return the id of the next call; each is used once."""
+        ...
+
+    async def call(self, message: Call) -> Any:
+        """Send a call and return its answer, as the message's own `answer` type says. Raises what the answer raises."""
+        ...
+
+    @property
+    def requests(self) -> int:
+        """How many calls were made so far."""
+        ...
+
+
+class Running:
+    """One attempt: the twist and its tools by namespace, the event it runs for, and the host that answers.
+
+    Attributes:
+        began: seconds since boot at which the attempt was started.
+        no_commit: why `commit()` is refused just now, "" when it is not.
+    """
+
+    __slots__ = ("began", "host", "no_commit", "start", "units")
+
+    def __init__(self, host: Host, start: Start) -> None:
+        self.host = host
+        self.start = start
+        self.began = SystemClock().boottime()
+        self.units: dict[str, Unit] = {}
+        self.no_commit = ""
+
+    def check_commit(self) -> None:
+        """Raise PermissionDenied where the work happens as a whole or not at all."""
+        if self.no_commit:
+            raise PermissionDenied(f"commit() cannot be used in {self.no_commit}: it happens as a whole or not at all")
