@@ -33,6 +33,7 @@ from ropewalk.wire.messages import (
     ActivityRecord,
     ActivityUpdate,
     Json,
+    NewActivityRecord,
     NoteRecord,
     NotesCreate,
     NotesList,
@@ -63,7 +64,7 @@ async def activities_create(session: Session, call: ActivitiesCreate) -> list[Ac
     )
     made: list[ActivityRecord] = []
     for new, activity, some in zip(call.items, wanted, notes, strict=True):
-        made.append(batch.put_activity(activity, start_given=not new.start_now))
+        made.append(batch.put_activity(activity, start_given=_is_start_given(new)))
         batch.put_notes(made[-1].id, some)
     batch.keep()
     return made
@@ -133,6 +134,11 @@ async def activities_list(session: Session, call: ActivitiesList) -> Page:
     return listing.page(listing.merge(untouched, overlay.activities(), query), call.limit, forms.activity_size)
 
 
+def _is_start_given(new: NewActivityRecord) -> bool:
+    """Whether the author said when it starts: None says so only of an action."""
+    return not new.start_now and (new.activity.type == "action" or new.activity.start is not None)
+
+
 # ── Notes ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -146,16 +152,16 @@ async def notes_create(session: Session, call: NotesCreate) -> list[NoteRecord]:
     await batch.look_up_notes(notes, [owned.activity.id])
     made = batch.put_notes(owned.activity.id, notes)
     batch.keep()
-    return made
+    return _about(owned, made)
 
 
 async def note_update(session: Session, call: NoteUpdate) -> NoteRecord:
     """Change the named fields of one note."""
     _require_plot(session, call.ns)
-    note = await _require_note(session, fields.identifier(call.note, "a note"))
+    note, owned = await _require_note(session, fields.identifier(call.note, "a note"))
     changes = updates.differing(note, forms.note_changes(call.changes))
     if not changes:
-        return note
+        return replace(note, about=owned.activity)
     after = replace(note, **changes)
     if "key" in changes and after.key is not None:
         batch = _Batch(session)
@@ -164,13 +170,14 @@ async def note_update(session: Session, call: NoteUpdate) -> NoteRecord:
             raise InvalidValue(f"the key {after.key!r} is another note's of this activity")
     session.add(ChangeNote(note=after.id, changes=changes), forms.changes_size(changes))
     session.overlay(Overlay).put_note(after)
-    return after
+    return replace(after, about=owned.activity)
 
 
 async def notes_list(session: Session, call: NotesList) -> list[NoteRecord]:
     """The notes of an activity, oldest first."""
     _require_plot(session, call.ns)
-    activity = (await _require_activity(session, call.activity)).activity.id
+    owned = await _require_activity(session, call.activity)
+    activity = owned.activity.id
     overlay = session.overlay(Overlay)
     notes = {} if overlay.made(activity) else {note.id: note for note in await session.host.storage.notes(activity)}
     notes.update((note.id, note) for note in overlay.notes(activity))
@@ -181,7 +188,12 @@ async def notes_list(session: Session, call: NotesList) -> list[NoteRecord]:
             f"the activity has {len(notes):,} notes of {size:,} bytes, and a listing may have {limits.listing:,} "
             f"of {2 * listing.PAGE_BYTES:,}: spread them over several activities"
         )
-    return sorted(notes.values(), key=lambda note: (note.created_at, note.id))
+    return _about(owned, sorted(notes.values(), key=lambda note: (note.created_at, note.id)))
+
+
+def _about(owned: OwnedActivity, notes: list[NoteRecord]) -> list[NoteRecord]:
+    """Return the notes of an activity, the first of which brings it along."""
+    return [replace(notes[0], about=owned.activity), *notes[1:]] if notes else []
 
 
 # ── A batch ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -361,13 +373,14 @@ async def _find_by_meta(session: Session, key: str, value: Json) -> OwnedActivit
     return max(found, key=lambda owned: listing.place(owned.activity), default=None)
 
 
-async def _require_note(session: Session, note: str) -> NoteRecord:
+async def _require_note(session: Session, note: str) -> tuple[NoteRecord, OwnedActivity]:
     found = session.overlay(Overlay).note(note)
     if found is None:
         found = (await session.host.storage.notes_by_id([note])).get(note)
-    if found is None or await _find_activity(session, found.activity) is None:
+    owned = await _find_activity(session, found.activity) if found is not None else None
+    if found is None or owned is None:
         raise NotFound(f"there is no note {note} that this twist may see: it was deleted, or is under an activity of another's")
-    return found
+    return found, owned
 
 
 async def _holder(session: Session, priority: str, source: str) -> OwnedActivity | None:
