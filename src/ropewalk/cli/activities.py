@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ropewalk.cli.common.command import Command
-from ropewalk.cli.common.output import id_of, show_rows, text_of
+from ropewalk.cli.common.output import Columns, id_of, show_rows, text_of
 from ropewalk.cli.common.parameters import limit_option
 from ropewalk.cli.common.state import State, pass_state
 
@@ -24,7 +24,7 @@ from ropewalk.cli.common.state import State, pass_state
 def command(state: State, priority: str | None, limit: int | None) -> None:
     """List activities, newest first."""
     rows = state.run(lambda: _rows(state, priority, limit))
-    columns = (
+    columns: Columns = (
         ("id", id_of()),
         ("type", text_of("type")),
         ("title", text_of("title")),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import click
 
 from ropewalk.cli.common.command import Command
-from ropewalk.cli.common.output import show, table, text_of
+from ropewalk.cli.common.output import Columns, show, table, text_of
 from ropewalk.cli.common.state import State, pass_state
 from ropewalk.service.config import SETTINGS
 
@@ -35,10 +35,17 @@ def command(state: State) -> None:
         for setting in SETTINGS
     }
     rows = [{"name": name, **shape} for name, shape in shapes.items()]
-    columns = (("setting", text_of("name")), ("value", _value), ("source", text_of("source")), ("meaning", text_of("meaning")))
+    columns: Columns = (
+        ("setting", text_of("name")),
+        ("value", _value),
+        ("source", text_of("source")),
+        ("meaning", text_of("meaning")),
+    )
     show(state, shapes, lambda: table(rows, columns))
 
 
 def _value(row: dict[str, Any]) -> str:
-    value = row["value"]
-    return ", ".join(value) or "–" if isinstance(value, tuple) else f"{value:g}" if isinstance(value, float) else str(value)
+    value: object = row["value"]
+    if isinstance(value, tuple):
+        return ", ".join(map(str, cast("tuple[object, ...]", value))) or "–"
+    return f"{value:g}" if isinstance(value, float) else str(value)

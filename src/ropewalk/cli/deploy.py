@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ropewalk.cli.common.command import Command, running_settings
+from ropewalk.cli.common.failures import Failed
 from ropewalk.cli.common.output import safe, say, show, waiting
 from ropewalk.cli.common.state import State, pass_state
 from ropewalk.cli.common.waiting import finished, raise_unless_succeeded
 
 if TYPE_CHECKING:
+    from ropewalk.service.bundles import Packed
     from ropewalk.service.service import Service
 
 
@@ -54,14 +56,34 @@ async def _deploy(state: State, path: Path, *, name: str | None, dry_run: bool, 
         packed = pack(path, database=state.settings.database_path)
         async with _opened(state, dry_run=dry_run) as service:
             words(f"Importing {packed.module} in the sandbox")
-            result: dict[str, Any] = {**await service.deploy(packed, name=name, dry_run=dry_run, force=force)}
+            if not force:
+                await _check_live_callbacks(service, packed, name)
+            result: dict[str, Any] = {**await service.deploy(packed, name=name, dry_run=dry_run)}
     if wait and result.get("upgrading"):
         await _see_upgrades_through(state, result)
     return result
 
 
+async def _check_live_callbacks(service: Service, packed: Packed, name: str | None) -> None:
+    """Refuse a version without the methods that callbacks and tasks of live instances name."""
+    from ropewalk.service.bundles import kebab_case
+    from ropewalk.service.live_callbacks import breakages
+
+    manifest = await service.describe(packed)
+    wanted = name or packed.name or kebab_case(manifest.cls)
+    twist = next((twist for twist in await service.storage.twists() if twist.name == wanted), None)
+    latest = None if twist is None else await service.storage.version(twist.id)
+    found = [] if latest is None else await breakages(service.storage, latest, manifest)
+    if found:
+        raise Failed(
+            "LiveCallbacks",
+            f"callbacks or tasks of live instances name methods that this version of {wanted} does not have: {'; '.join(found)}. "
+            "Keep the methods, or deploy with --force: what names them then fails with CallbackNotFound",
+        )
+
+
 @asynccontextmanager
-async def _opened(state: State, *, dry_run: bool) -> AsyncIterator[Service]:
+async def _opened(state: State, *, dry_run: bool) -> AsyncGenerator[Service]:
     """Open the database, made when it is not there; a dry run, which leaves nothing, then has one that is thrown away."""
     from msgspec.structs import replace
 

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from ropewalk.cli.common.command import Command
-from ropewalk.cli.common.output import bytes_text, duration_text, safe, short_time, show, table, text_of
+from ropewalk.cli.common.output import Columns, bytes_text, duration_text, safe, short_time, show, table, text_of
 from ropewalk.cli.common.state import State, pass_state
 
 Shape = dict[str, Any]
@@ -46,7 +46,7 @@ def _print(shape: Shape) -> None:
     _print_facts(shape)
     if shape["attempts"]:
         _title("Attempts")
-        columns = (
+        columns: Columns = (
             ("attempt", text_of("attempt")),
             ("version", text_of("version")),
             ("status", text_of("status")),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, get_args
 import click
 
 from ropewalk.cli.common.command import Command
-from ropewalk.cli.common.output import duration_text, id_of, show_rows, text_of, time_of
+from ropewalk.cli.common.output import Columns, duration_text, id_of, show_rows, text_of, time_of
 from ropewalk.cli.common.parameters import limit_option
 from ropewalk.cli.common.state import State, pass_state
 from ropewalk.storage.records import ExecutionStatus
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 def command(state: State, instance: str | None, status: ExecutionStatus | None, limit: int | None) -> None:
     """List executions, newest first. Tasks whose time has not come are not among them: `ropewalk tasks` lists those."""
     rows = state.run(lambda: _rows(state, instance, status, limit))
-    columns = (
+    columns: Columns = (
         ("id", id_of()),
         ("instance", id_of("instance")),
         ("method", text_of("method")),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ropewalk.cli.common.command import Command
-from ropewalk.cli.common.output import id_of, show_rows, text_of
+from ropewalk.cli.common.output import Columns, id_of, show_rows, text_of
 from ropewalk.cli.common.parameters import limit_option, limited
 from ropewalk.cli.common.state import State, pass_state
 
@@ -21,7 +21,7 @@ from ropewalk.cli.common.state import State, pass_state
 def command(state: State, twist: str | None, limit: int | None) -> None:
     """List instances, newest first."""
     rows = state.run(lambda: _rows(state, twist, limit))
-    columns = (
+    columns: Columns = (
         ("id", id_of()),
         ("twist", text_of("twist")),
         ("version", text_of("version")),

@@ -8,7 +8,9 @@ import os
 import signal
 import sys
 import time
-from typing import TYPE_CHECKING
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,6 +20,8 @@ from ropewalk.cli.common.output import emit_line, safe, say
 from ropewalk.cli.common.state import State, pass_state
 
 if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
     from ropewalk.service.node import Node
 
 log = logging.getLogger("ropewalk.serve")
@@ -44,17 +48,41 @@ def command(state: State) -> None:
 
 
 async def _serve(state: State) -> None:
+    from ropewalk.service.figures import figures
     from ropewalk.service.node import Node, NodeLost
+    from ropewalk.web.app import make_app
 
     async with state.service(create=True) as service:
         node = Node(service)
-        stop = asyncio.Event()
+        ready, stop = asyncio.Event(), asyncio.Event()
         _on_signals(node, stop)
+        app = make_app(lambda: ready.is_set() and not stop.is_set(), lambda: figures(service, node))
+        async with _listening(app, state) as url:
+
+            def on_ready() -> None:
+                ready.set()
+                fields = {"node": node.id, "url": url, "database": state.settings.database}
+                log.info("ready: listening at %s, running %s", url, state.settings.database, extra={"fields": fields})
+
+            try:
+                await node.run(stop, on_ready)
+            except NodeLost as error:
+                raise Failed("NodeLost", str(error)) from error
+        log.info("stopped", extra={"fields": {"node": node.id}})
+
+
+@asynccontextmanager
+async def _listening(app: Starlette, state: State) -> AsyncGenerator[str]:
+    """Serve the application on the address that the settings name; gives its URL."""
+    from ropewalk.web.server import listening
+
+    host, port = state.settings.host, state.settings.port
+    async with AsyncExitStack() as stack:
         try:
-            await node.run(stop, lambda: log.info("node %s runs %s", node.id, service.settings.database_path))
-        except NodeLost as error:
-            raise Failed("NodeLost", str(error)) from error
-        log.info("node %s has stopped", node.id)
+            url = await stack.enter_async_context(listening(app, host, port))
+        except OSError as error:
+            raise Failed("OSError", f"cannot listen on {host}, port {port}: {error.strerror} (--host, --port)") from error
+        yield url
 
 
 def _on_signals(node: Node, stop: asyncio.Event) -> None:
@@ -63,11 +91,11 @@ def _on_signals(node: Node, stop: asyncio.Event) -> None:
 
     def heard(number: int) -> None:
         if stop.is_set():
-            log.warning("stopping at once: %d executions are ended and run again later", node.running)
+            log.warning("stopping at once: %d running executions are ended, and run again later", node.running)
             logging.shutdown()
             os._exit(128 + number)
         stop.set()
-        log.info("stopping: %d executions are running (once more to end them)", node.running)
+        log.info("stopping when %d running executions are over (a second signal ends them)", node.running)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, heard, number)
@@ -80,7 +108,9 @@ class _JsonLines(logging.Handler):
     """Writes log records as JSON lines on stdout."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        emit_line({"time": _iso(record), "level": record.levelname, "logger": record.name, "message": _message(record)})
+        fields: dict[str, Any] = getattr(record, "fields", {})
+        shape = {"time": _iso(record), "level": record.levelname, "logger": record.name, "message": _message(record)}
+        emit_line({**shape, **fields})
 
 
 class _PeoplesLines(logging.Handler):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ropewalk.cli.common.command import Command
-from ropewalk.cli.common.output import id_of, show_rows, text_of, time_of
+from ropewalk.cli.common.output import Columns, id_of, show_rows, text_of, time_of
 from ropewalk.cli.common.parameters import limit_option, limited
 from ropewalk.cli.common.state import State, pass_state
 
@@ -24,7 +24,7 @@ from ropewalk.cli.common.state import State, pass_state
 def command(state: State, instance: str | None, limit: int | None) -> None:
     """List pending tasks, newest first: queued (for later too), in back-off, running."""
     rows = state.run(lambda: _rows(state, instance, limit))
-    columns = (
+    columns: Columns = (
         ("id", id_of()),
         ("instance", id_of("instance")),
         ("method", text_of("method")),

@@ -7,7 +7,7 @@ from collections import Counter
 import click
 
 from ropewalk.cli.common.command import Command
-from ropewalk.cli.common.output import id_of, show_rows, text_of, time_of
+from ropewalk.cli.common.output import Columns, id_of, show_rows, text_of, time_of
 from ropewalk.cli.common.parameters import limit_option, limited
 from ropewalk.cli.common.state import State, pass_state
 
@@ -20,7 +20,7 @@ from ropewalk.cli.common.state import State, pass_state
 def command(state: State, limit: int | None) -> None:
     """List deployed twists, newest first."""
     rows = state.run(lambda: _rows(state, limit))
-    columns = (
+    columns: Columns = (
         ("id", id_of()),
         ("name", text_of("name")),
         ("version", text_of("version")),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +19,8 @@ from ropewalk.cli.common.failures import Failed
 if TYPE_CHECKING:
     from ropewalk.cli.common.state import State
 
-Column = tuple[str, Callable[[Any], str]]
-"""A column's title, and how a row's text in it is made."""
+Columns = Sequence[tuple[str, Callable[[Any], str]]]
+"""The columns of a table: the title of each, and how a row's text in it is made."""
 
 _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
 _UNSAFE_IN_A_LINE = re.compile(f"{_UNSAFE.pattern[:-1]}\t\n]")
@@ -78,7 +78,7 @@ def show(state: State, document: object, people: Callable[[], None]) -> None:
         people()
 
 
-def show_rows(state: State, rows: Sequence[dict[str, Any]], columns: Sequence[Column], nothing: str) -> None:
+def show_rows(state: State, rows: Sequence[dict[str, Any]], columns: Columns, nothing: str) -> None:
     """Print a listing: an array with `--json`, else a table, or `nothing` on stderr when there are no rows."""
     if state.json:
         emit(rows)
@@ -88,7 +88,7 @@ def show_rows(state: State, rows: Sequence[dict[str, Any]], columns: Sequence[Co
         say(nothing)
 
 
-def table(rows: Sequence[Any], columns: Sequence[Column]) -> None:
+def table(rows: Sequence[Any], columns: Columns) -> None:
     """Print rows as a table: coloured on a terminal, plain columns elsewhere."""
     cells = [[safe(text(row)) for _, text in columns] for row in rows]
     titles = [title for title, _ in columns]
@@ -193,7 +193,7 @@ def duration_text(milliseconds: float | None) -> str:
 
 
 @contextmanager
-def waiting(message: str) -> Iterator[Callable[[str], None]]:
+def waiting(message: str) -> Generator[Callable[[str], None]]:
     """Show a spinner on stderr while the block runs; gives a function that changes its words. Nothing when stderr is no terminal."""
     if not sys.stderr.isatty():
         yield lambda _: None

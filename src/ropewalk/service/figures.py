@@ -1,0 +1,24 @@
+"""A node's figures for Prometheus: what it has done, and how much its database has waiting."""
+
+from __future__ import annotations
+
+from ropewalk.service.node import Node
+from ropewalk.service.service import Service
+from ropewalk.web.app import Figures
+
+
+async def figures(service: Service, node: Node) -> Figures:
+    """Return the figures of this moment."""
+    load, stats, counts = await service.storage.workload(), service.storage.stats(), node.counts
+    return {
+        "ropewalk_attempts_total": ("Attempts that ended on this node.", counts.executions),
+        "ropewalk_attempts_succeeded_total": ("Attempts that succeeded on this node.", counts.succeeded),
+        "ropewalk_attempts_failed_total": ("Attempts that failed on this node.", counts.failed),
+        "ropewalk_attempts_lost_total": ("Attempts whose lease or sandbox was lost on this node.", counts.lost),
+        "ropewalk_node_running": ("Leases that this node holds now.", node.running),
+        "ropewalk_ready": ("Executions of the database that are ready to run.", load.ready),
+        "ropewalk_running": ("Executions of the database that run now, on any node.", load.running),
+        "ropewalk_backing_off": ("Executions of the database that wait for a retry.", load.backing_off),
+        "ropewalk_storage_commits_total": ("Transactions that this node committed.", stats.commits),
+        "ropewalk_storage_syncs_total": ("Times that this node had the disk keep what was written.", stats.syncs),
+    }
