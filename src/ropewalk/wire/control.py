@@ -1,9 +1,9 @@
 """What the host says to the zygotes and what they answer, one message per packet of a SEQPACKET socket.
 
     host → root zygote      Spawn (with the new version zygote's end of its control socket), Sweep
-    root zygote → host      Ready once; Spawned; Exits
+    root zygote → host      one byte `HELLO` once it has a process; Ready once; Spawned; Exits
     host → version zygote   Import once; then one byte `FORK` with the attempt's end of its socket, for each process
-    version zygote → host   Imported or ImportFailed, once
+    version zygote → host   one byte `HELLO` once it is confined; then Imported or ImportFailed, once
 
 The version zygote runs the author's code at import: what it says of itself (`Manifest`) is checked by the host and never rules
 anything but what the author may ask for. The root zygote runs none and is trusted to report how processes ended.
@@ -15,8 +15,8 @@ from typing import Final, Literal
 
 from ropewalk.wire.messages import Json, Message, Record
 
-CONTROL_LIMIT: Final = 1024 * 1024
-"""Most bytes in one control packet, a manifest included."""
+CONTROL_LIMIT: Final = 128 * 1024
+"""Most bytes in one control packet, a manifest included: what fits a socket's buffer on every Linux."""
 
 FORK: Final = b"f"
 """Asks a version zygote for one process; the socket that comes with it is that process's connection."""
@@ -32,13 +32,13 @@ class Spawn(Message, tag="spawn", kw_only=True):
 
 
 class Sweep(Message, tag="sweep", kw_only=True):
-    """Reap what has ended and report it; answered by Exits, even when there is nothing to say."""
+    """Reap what has ended and report it; answered by Exits with the same `number`, even when there is nothing to say."""
+
+    number: int = 0
 
 
 class Ready(Message, tag="ready", kw_only=True):
-    """The root zygote has imported everything and stands by. `image_data` is its VmData in bytes."""
-
-    image_data: int
+    """The root zygote has imported everything and stands by."""
 
 
 class Spawned(Message, tag="spawned", kw_only=True):
@@ -48,16 +48,25 @@ class Spawned(Message, tag="spawned", kw_only=True):
 
 
 class Exit(Record, kw_only=True):
-    """How a process ended: `status` as `os.waitpid` gives it, `pid` in the sandbox's own numbering."""
+    """How a process ended: `status` as `os.waitpid` gives it, `pid` in the sandbox's own numbering.
+
+    `cpu` is what it used in all, in seconds, and `peak` the most memory it had resident, in bytes.
+    """
 
     pid: int
     status: int
+    cpu: float = 0.0
+    peak: int = 0
 
 
 class Exits(Message, tag="exits", kw_only=True):
-    """Processes that ended otherwise than by exit 0, and version zygotes however they ended."""
+    """Processes that ended otherwise than by exit 0, and version zygotes however they ended.
+
+    `sweep` is the number of the Sweep that this answers, 0 when nobody asked.
+    """
 
     exits: list[Exit]
+    sweep: int = 0
 
 
 class Import(Message, tag="import", kw_only=True):

@@ -1,0 +1,171 @@
+"""The root zygote: first process of the sandbox, parent of every other, and the only one that is trusted.
+
+It imports what authors commonly use and stands by, so that a version zygote is a fork and not a new interpreter. It runs no author's
+code. It reaps every process of the sandbox, version zygotes and attempts alike (`CLONE_PARENT` makes it the parent of both), and tells the
+host how those ended that did not end well.
+
+Before: `enter`, which becomes this. After: `zygote`, which a fork of this becomes. When the host's end of the control socket closes it ends,
+and as the first process of its namespace it takes everything with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+from types import FrameType
+from typing import Final, NoReturn
+
+import msgspec
+
+from ropewalk.guest import kernel, zygote
+from ropewalk.wire.control import CONTROL_LIMIT, Exit, Exits, Ready, RootCommand, RootReport, Spawn, Spawned, Sweep
+from ropewalk.wire.plan import CONTROL_FD, Confinement, decode_plan
+
+COMMON_MODULES: Final = (
+    "asyncio base64 bisect calendar collections.abc colorsys contextvars copy csv ctypes dataclasses datetime decimal difflib enum "
+    "fnmatch fractions functools graphlib hashlib heapq hmac html html.parser inspect io ipaddress itertools json linecache logging math "
+    "mimetypes numbers operator pathlib pprint queue random re secrets statistics string struct textwrap threading time tokenize traceback "
+    "types typing unicodedata urllib.parse uuid warnings weakref zlib zoneinfo email.utils encodings.idna"
+).split()
+"""What a twist may import without paying for it: imported once, before any twist is near."""
+
+_REAPING_INTERVAL: Final = 0.1
+"""Seconds between two reapings while processes keep ending: under load one wake-up reaps a hundred."""
+
+_MOST_EXITS: Final = 1000
+"""Most exits in one packet, so that it stays below `CONTROL_LIMIT`."""
+
+_ANCILLARY: Final = socket.CMSG_SPACE(struct.calcsize("i"))
+
+
+def warm() -> None:
+    """Import what authors commonly use, the SDK and what runs an attempt, and settle the heap for being forked."""
+    for name in COMMON_MODULES:
+        importlib.import_module(name)
+    for name in ("ropewalk", "ropewalk.guest.author", "ropewalk.guest.attempt"):
+        importlib.import_module(name)
+    importlib.import_module("zoneinfo").ZoneInfo("UTC")
+    zygote.settle_heap()
+
+
+def main() -> NoReturn:
+    """Serve the host until it goes."""
+    with open(0, "rb", closefd=False) as text:
+        confinement = decode_plan(text.read()).confinement
+    os.dup2(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC), 0)
+    kernel.close_from(CONTROL_FD + 1)
+    warm()
+    supervisor = Supervisor(socket.socket(fileno=CONTROL_FD), confinement)
+    supervisor.serve()
+    os._exit(0)
+
+
+class Supervisor:
+    """Carries out the host's commands and reaps.
+
+    Reaping is lazy: SIGCHLD is let through while nothing is known to have ended, and blocked for a while once something has.
+    """
+
+    def __init__(self, control: socket.socket, confinement: Confinement) -> None:
+        self._control = control
+        self._confinement = confinement
+        self._zygotes: set[int] = set()
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._decode = msgspec.msgpack.Decoder(RootCommand).decode
+        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def serve(self) -> None:
+        """Take commands until the host closes its end."""
+        signal.signal(signal.SIGCHLD, _note)
+        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        self._say(Ready())
+        while self._wait_for_end_or_command(None):
+            pass
+
+    def _wait_for_end_or_command(self, timeout: float | None) -> bool:
+        """Do the next thing there is to do; False when the host is gone."""
+        readable, _, _ = select.select([self._control, self._wake_read], [], [], timeout)
+        if self._control in readable:
+            return self._take_command()
+        if self._wake_read in readable:
+            return self._let_some_end()
+        return True
+
+    def _let_some_end(self) -> bool:
+        """Reap after a while, together with whatever else ends in it; commands are taken meanwhile."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
+        try:
+            os.read(self._wake_read, 4096)
+            while select.select([self._control], [], [], _REAPING_INTERVAL)[0]:
+                if not self._take_command():
+                    return False
+            self._report(self._reap())
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
+        return True
+
+    def _take_command(self) -> bool:
+        packet, ancillary, _, _ = self._control.recvmsg(CONTROL_LIMIT, _ANCILLARY)
+        if not packet:
+            return False
+        match self._decode(packet):
+            case Spawn() as spawn:
+                self._spawn(spawn, socket.socket(fileno=zygote.passed_descriptor(ancillary)))
+            case Sweep(number=number):
+                exits = self._reap()
+                self._report(exits[:-_MOST_EXITS])
+                self._say(Exits(exits=exits[-_MOST_EXITS:], sweep=number))
+        return True
+
+    def _spawn(self, spawn: Spawn, control: socket.socket) -> None:
+        pid = os.fork()
+        if pid == 0:
+            self._leave_to(spawn, control)
+        control.close()
+        self._zygotes.add(pid)
+        self._say(Spawned(pid=pid))
+
+    def _leave_to(self, spawn: Spawn, control: socket.socket) -> NoReturn:
+        """Become a version zygote, in a fork of this process."""
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, [])
+            os.dup2(control.detach(), CONTROL_FD)
+            kernel.close_from(CONTROL_FD + 1)
+            os.dup2(0, 1)
+            zygote.serve(spawn, self._confinement)
+        except BaseException:  # noqa: BLE001 — whatever it is, this must not go on as the supervisor
+            sys.excepthook(*sys.exc_info())
+        finally:
+            os._exit(1)
+
+    def _reap(self) -> list[Exit]:
+        exits: list[Exit] = []
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+                if not pid:
+                    break
+                if status or pid in self._zygotes:
+                    self._zygotes.discard(pid)
+                    cpu = usage.ru_utime + usage.ru_stime
+                    exits.append(Exit(pid=pid, status=status, cpu=cpu, peak=usage.ru_maxrss * 1024))
+        return exits
+
+    def _report(self, exits: list[Exit]) -> None:
+        for start in range(0, len(exits), _MOST_EXITS):
+            self._say(Exits(exits=exits[start : start + _MOST_EXITS]))
+
+    def _say(self, report: RootReport) -> None:
+        self._control.send(self._encode(report))
+
+
+def _note(_signal: int, _frame: FrameType | None) -> None:
+    """Be there: a signal without a handler would not be written to the wake-up pipe."""

@@ -1,0 +1,137 @@
+"""A version zygote: confines itself, imports the author's module, and from then on forks a process for each attempt.
+
+It is not trusted once the author's module has been imported: the host checks each process that it makes from outside, and it is told
+nothing but "fork". Everything that an attempt needs is made here, once: the import, the warmed heap, the filter in memory; what is left for
+each fork is one system call without Python's fork hooks, and a few calls in the child.
+
+Before: `root`, of which this is a fork. After: `author`, which imports the twist, and `attempt`, which is what each process runs.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+import resource
+import socket
+import struct
+import sys
+import threading
+from collections.abc import Callable
+from typing import Final, NoReturn
+
+import msgspec
+
+from ropewalk.guest import kernel
+from ropewalk.wire.control import CONTROL_LIMIT, FORK, HELLO, Import, ImportFailed, Spawn, ZygoteReport
+from ropewalk.wire.plan import BUNDLES, CONTROL_FD, TWIST, Confinement
+
+THREAD_STACK: Final = 1024 * 1024
+"""Bytes of stack of a thread that an author starts: the limit of memory counts it whole."""
+
+_FORK_FLAGS: Final = kernel.CLONE_PARENT | kernel.CLONE_CHILD_SETTID | kernel.CLONE_CHILD_CLEARTID
+_ANCILLARY: Final = socket.CMSG_SPACE(struct.calcsize("i"))
+
+Attempt = Callable[[int, type], NoReturn]
+
+
+def serve(spawn: Spawn, confinement: Confinement) -> NoReturn:
+    """Confine this process to its bundle, import the author's module, and fork attempts until the host closes its end."""
+    no_fork = kernel.Program(confinement.no_fork)
+    tid_address = kernel.tid_address()
+    confine(spawn.bundle, confinement)
+    control = socket.socket(fileno=CONTROL_FD)
+    control.send(HELLO)
+    twist = _import(control)
+    if twist is not None:
+        fork_attempts(control, twist, no_fork, tid_address)
+    os._exit(0)
+
+
+def confine(bundle: str, confinement: Confinement) -> None:
+    """Give up, for good, everything but reading the standard library and one bundle, computing, and forking attempts."""
+    table = kernel.Program(confinement.table)
+    _see_only(bundle)
+    for limit in confinement.limits:
+        resource.setrlimit(limit.resource, (limit.value, limit.value))
+    kernel.drop_privileges(confinement.user)
+    os.dup2(0, 2)
+    if confinement.landlock is not None:
+        kernel.restrict(confinement.landlock)
+    table.install()
+
+
+def _see_only(bundle: str) -> None:
+    kernel.unshare(kernel.CLONE_NEWNS)
+    kernel.mount(f"{BUNDLES}/{bundle}", TWIST, None, kernel.MS_BIND | kernel.MS_REC)
+    attributes = kernel.MOUNT_ATTR_RDONLY | kernel.MOUNT_ATTR_NOSUID | kernel.MOUNT_ATTR_NODEV
+    kernel.set_mount_attributes(TWIST, attributes, below=True)
+    kernel.detach(BUNDLES)
+
+
+def _import(control: socket.socket) -> type | None:
+    """Import what the host names and describe it to the host; None when it cannot be."""
+    packet = control.recv(CONTROL_LIMIT)
+    if not packet:
+        return None
+    request = msgspec.msgpack.decode(packet, type=Import)
+    sys.path.append(TWIST)
+    threading.stack_size(THREAD_STACK)
+    report: ZygoteReport
+    twist, report = importlib.import_module("ropewalk.guest.author").load(request)
+    settle_heap()
+    packet = msgspec.msgpack.encode(report)
+    if len(packet) > CONTROL_LIMIT:
+        problem = f"what the twist declares takes {len(packet):,} bytes, more than {CONTROL_LIMIT:,}: declare fewer methods and options"
+        packet = msgspec.msgpack.encode(ImportFailed(type="ValueTooLarge", message=problem))
+    control.send(packet)
+    return twist
+
+
+def settle_heap() -> None:
+    """Collect what is garbage and take the rest out of the collector's sight: what it never looks at stays shared between forks."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+
+
+def passed_descriptor(ancillary: list[tuple[int, int, bytes]]) -> int:
+    """Return the one descriptor that came with a packet.
+
+    Raises:
+        ValueError: there is none.
+    """
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            (descriptor,) = struct.unpack_from("i", data)
+            return int(descriptor)
+    raise ValueError("a packet that needs a descriptor came without one")
+
+
+def fork_attempts(control: socket.socket, twist: type, no_fork: kernel.Program, tid_address: int) -> None:
+    """Fork a process for each word from the host, until it closes its end."""
+    attempt: Attempt = importlib.import_module("ropewalk.guest.attempt").serve
+    while True:
+        packet, ancillary, _, _ = control.recvmsg(len(FORK), _ANCILLARY)
+        if not packet:
+            return
+        connection = passed_descriptor(ancillary)
+        try:
+            pid = kernel.clone(_FORK_FLAGS, tid_address)
+        except OSError:  # out of processes or memory: the host sees the connection close
+            pid = -1
+        if pid == 0:
+            _become_attempt(connection, twist, no_fork, attempt)
+        os.close(connection)
+
+
+def _become_attempt(connection: int, twist: type, no_fork: kernel.Program, attempt: Attempt) -> NoReturn:
+    """Be an attempt's process: it has one descriptor of its own and can make no other process."""
+    try:
+        os.dup2(connection, CONTROL_FD)
+        kernel.close_from(CONTROL_FD + 1)
+        no_fork.install()
+        os.write(CONTROL_FD, HELLO)
+        attempt(CONTROL_FD, twist)
+    finally:
+        os._exit(1)

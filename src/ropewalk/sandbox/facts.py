@@ -1,0 +1,151 @@
+"""What the sandbox has to know of this host, asked once: who runs the node, what the kernel offers, where Python lives.
+
+The only module of the room that looks around; what follows from the answers is decided in `profile` and `assessment`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import platform
+import ssl
+import subprocess
+import sys
+import sysconfig
+import zoneinfo
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+import ropewalk
+
+_SYS_LANDLOCK_CREATE_RULESET: Final = 444
+_LANDLOCK_CREATE_RULESET_VERSION: Final = 1
+_NAMESPACES: Final = {"user": "user", "mount": "mnt", "pid": "pid", "net": "net", "ipc": "ipc", "uts": "uts", "cgroup": "cgroup"}
+_LIBRARIES: Final = ("/usr/lib", "/usr/lib64", "/usr/lib32", "/lib", "/lib64", "/lib32")
+
+
+class HostFacts(Struct, frozen=True, kw_only=True):
+    """The host as it is.
+
+    `libraries` are the folders of the C library and its kin, of which `links` are symbolic links and where to. `interpreter` and `data`
+    are pairs of where a thing is and where the sandbox must show it. `site_packages` are folders to be hidden. `package` is our own
+    package's folder and `package_files` what is in it.
+    """
+
+    machine: str
+    kernel: str
+    user: int
+    group: int
+    maps_nobody: bool
+    namespaces: list[str]
+    user_namespaces: bool
+    landlock_abi: int
+    seccomp: bool
+    executable: str
+    libraries: list[str]
+    links: dict[str, str]
+    interpreter: list[tuple[str, str]]
+    site_packages: list[str]
+    data: list[tuple[str, str]]
+    package: str
+    package_files: list[str]
+    msgspec: str
+
+
+def gather_facts() -> HostFacts:
+    """Look at this host."""
+    libraries = [path for path in _LIBRARIES if os.path.isdir(path)]
+    package = str(Path(next(iter(ropewalk.__path__))).resolve())
+    stdlib = _stdlib()
+    return HostFacts(
+        machine=platform.machine(),
+        kernel=platform.release(),
+        user=os.geteuid(),
+        group=os.getegid(),
+        maps_nobody=_maps(65534),
+        namespaces=[name for name, file in _NAMESPACES.items() if os.path.exists(f"/proc/self/ns/{file}")],
+        user_namespaces=_allows_user_namespaces(),
+        landlock_abi=_landlock_abi(),
+        seccomp=_has_seccomp(),
+        executable=_executable(),
+        libraries=libraries,
+        links={path: os.readlink(path) for path in libraries if os.path.islink(path)},
+        interpreter=[(os.path.realpath(path), path) for path in [_executable(), *stdlib, *_libpython()]],
+        site_packages=_site_packages(stdlib),
+        data=[(os.path.realpath(path), path) for path in _data()],
+        package=package,
+        package_files=sorted(os.listdir(package)),
+        msgspec=str(Path(msgspec.__file__).resolve().parent),
+    )
+
+
+# ── The kernel ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _maps(number: int) -> bool:
+    """Whether a user of this number exists in the namespace that the node runs in, and groups likewise."""
+    return all(_is_mapped(Path(f"/proc/self/{kind}_map").read_text(encoding="ascii"), number) for kind in ("uid", "gid"))
+
+
+def _is_mapped(text: str, number: int) -> bool:
+    lines = (tuple(map(int, line.split())) for line in text.splitlines())
+    return any(first <= number < first + count for first, _, count in lines)
+
+
+def _allows_user_namespaces() -> bool:
+    """Try it, in a process that is thrown away: no setting tells the whole truth."""
+    attempt = "import ctypes, sys; sys.exit(ctypes.CDLL(None).unshare(0x10000000 | 0x00020000) != 0)"
+    return subprocess.run([_executable(), "-I", "-S", "-c", attempt], check=False, env={}).returncode == 0
+
+
+def _landlock_abi() -> int:
+    libc = ctypes.CDLL(None, use_errno=True)
+    return max(0, int(libc.syscall(_SYS_LANDLOCK_CREATE_RULESET, None, 0, _LANDLOCK_CREATE_RULESET_VERSION)))
+
+
+def _has_seccomp() -> bool:
+    """Whether filters can be installed: the kernel says EFAULT to a missing program, EINVAL when it knows no filters."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    pr_set_seccomp, seccomp_mode_filter = 22, 2
+    return bool(libc.prctl(pr_set_seccomp, seccomp_mode_filter, None, 0, 0) < 0 and ctypes.get_errno() == errno.EFAULT)
+
+
+# ── Python ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _executable() -> str:
+    """Return the interpreter itself, not a virtual environment's link to it."""
+    name = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    beside = Path(sys.base_exec_prefix, "bin", name)
+    return os.path.realpath(beside if beside.exists() else sys.executable)
+
+
+def _stdlib() -> list[str]:
+    base = {"base": sys.base_prefix, "installed_base": sys.base_prefix}
+    platform_base = {"platbase": sys.base_exec_prefix, "installed_platbase": sys.base_exec_prefix}
+    found = [sysconfig.get_path(name, vars=base | platform_base) for name in ("stdlib", "platstdlib")]
+    return list(dict.fromkeys(path for path in found if os.path.isdir(path)))
+
+
+def _libpython() -> list[str]:
+    folder, name = sysconfig.get_config_var("LIBDIR"), sysconfig.get_config_var("INSTSONAME")
+    if not sysconfig.get_config_var("Py_ENABLE_SHARED"):
+        return []
+    return [path for path in [os.path.join(folder, name)] if os.path.isfile(path)]
+
+
+def _site_packages(stdlib: list[str]) -> list[str]:
+    """Return the folders of installed packages that lie where the sandbox sees the standard library."""
+    below = [os.path.join(path, name) for path in stdlib for name in ("site-packages", "dist-packages")]
+    return [path for path in [*below, "/usr/lib/python3/dist-packages"] if os.path.isdir(path)]
+
+
+def _data() -> list[str]:
+    """Return what the standard library reads: zones, certificates, the cache of the dynamic linker."""
+    paths = ssl.get_default_verify_paths()
+    wanted = ["/etc/ld.so.cache", paths.cafile, *zoneinfo.TZPATH]
+    return [path for path in wanted if path is not None and os.path.exists(path)]

@@ -1,0 +1,284 @@
+"""Processes forked from zygotes: the source that a node uses.
+
+One root zygote; a version zygote for each image that was asked for lately; for each of those a few processes that wait, so that an event
+finds one ready. The pool of a version grows with how many processes it had taken from it at once and shrinks when nobody asks; what a
+version needs beyond its pool is forked on demand. Zygotes that ended, for whatever reason, are replaced when next one is needed.
+
+Before: `zygotes`. After: the dispatcher, through `interface.Source`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from typing import Final
+
+from msgspec import Struct
+
+from ropewalk.sandbox.assessment import assess
+from ropewalk.sandbox.facts import HostFacts, gather_facts
+from ropewalk.sandbox.interface import Image, SandboxError
+from ropewalk.sandbox.launch import launch
+from ropewalk.sandbox.processes import ForkedProcess
+from ropewalk.sandbox.profile import describe_profile, make_plan
+from ropewalk.sandbox.zygotes import RootZygote, VersionZygote, ZygoteGone
+from ropewalk.wire.control import Manifest
+from ropewalk.wire.plan import Plan
+
+START_SECONDS: Final = 30.0
+"""How long a root zygote may take until it stands by."""
+
+_TRIES: Final = 4
+"""How many zygotes may end under one `take` before it gives up."""
+
+
+class PoolSettings(Struct, frozen=True, kw_only=True):
+    """How many zygotes and waiting processes are kept.
+
+    `least` wait for a version that was used within `fresh` seconds, up to `most` when it is busy, none after `stale` seconds without use;
+    `total` over all versions. A refill begins `delay` seconds after a process was taken, so as not to slow down the one that was taken.
+    """
+
+    zygotes: int = 64
+    least: int = 2
+    most: int = 8
+    total: int = 64
+    fresh: float = 10.0
+    stale: float = 120.0
+    delay: float = 0.002
+
+
+class ForkSource:
+    """Gives processes forked from version zygotes; see `interface.Source`.
+
+    Args:
+        bundles: the host's folder whose folders are the bundles, readable by every user.
+        settings: how much is kept ready.
+        facts: what is known of the host; asked of it when None.
+    """
+
+    def __init__(self, bundles: str, settings: PoolSettings | None = None, facts: HostFacts | None = None) -> None:
+        self._bundles = bundles
+        self._settings = settings or PoolSettings()
+        self._root: RootZygote | None = None
+        self._plan: Plan | None = None
+        self._facts = facts
+        self._pools: OrderedDict[Image, Pool] = OrderedDict()
+        self._tidying: asyncio.TimerHandle | None = None
+        self._stopped = False
+
+    # ── Start and stop ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def start(self) -> None:
+        """Assess the host, enter the sandbox and wait until the root zygote stands by."""
+        if self._facts is None:
+            self._facts = await asyncio.to_thread(gather_facts)
+        problems = assess(self._facts).problems
+        if problems:
+            listed = "; ".join(f"{problem.means}: {problem.detail}" for problem in problems)
+            raise SandboxError(f"this host cannot isolate what the node would run: {listed}")
+        self._plan = make_plan(describe_profile(self._facts, os.path.realpath(self._bundles)), self._facts)
+        self._stopped = False
+        await self._root_zygote()
+        self._tidying = asyncio.get_running_loop().call_later(self._settings.fresh, self._tidy)
+
+    async def stop(self) -> None:
+        """End the root zygote, and with it every process."""
+        self._stopped = True
+        if self._tidying is not None:
+            self._tidying.cancel()
+        if self._root is not None:
+            self._root.close()
+
+    async def _root_zygote(self) -> RootZygote:
+        """Return the root zygote, starting one when there is none."""
+        if self._stopped or self._plan is None or self._facts is None:
+            raise SandboxError("the sandbox is not running")
+        root = self._root
+        if root is None:
+            loop = asyncio.get_running_loop()
+            launched = launch(self._plan, self._facts.package, self._facts.msgspec)
+            root = self._root = RootZygote(loop, launched, self._root_gone)
+            loop.call_later(START_SECONDS, root.close_unless_ready)
+        await asyncio.shield(root.ready)
+        return root
+
+    def _root_gone(self, root: RootZygote) -> None:
+        self._root = None
+        for pool in list(self._pools.values()):
+            pool.close("the root zygote ended")
+
+    # ── Versions ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def describe(self, image: Image) -> Manifest:
+        """Import a version's module, unless that was done lately, and return what it declares."""
+        for _ in range(_TRIES):
+            try:
+                pool = await self._pool(image)
+                return await asyncio.shield(pool.zygote.ready)
+            except ZygoteGone as error:
+                gone = error
+        raise SandboxError(f"{_TRIES} zygotes of {image.module} ended one after another: {gone}")
+
+    async def take(self, image: Image) -> ForkedProcess:
+        """Return a process that waits, or wait for one."""
+        pool = self._pools.get(image)
+        if pool is not None:
+            process = pool.take_waiting()
+            if process is not None:
+                return process
+        for _ in range(_TRIES):
+            try:
+                pool = await self._pool(image)
+                await asyncio.shield(pool.zygote.ready)
+                return await pool.take()
+            except ZygoteGone as error:
+                gone = error
+        raise SandboxError(f"{_TRIES} zygotes of {image.module} ended one after another: {gone}")
+
+    async def _pool(self, image: Image) -> Pool:
+        pool = self._pools.get(image)
+        if pool is None:
+            root = await self._root_zygote()
+            pool = self._pools.get(image) or self._open(root, image)
+        self._pools.move_to_end(image)
+        return pool
+
+    def _open(self, root: RootZygote, image: Image) -> Pool:
+        while len(self._pools) >= self._settings.zygotes:
+            next(iter(self._pools.values())).close("another version's zygote took its place")
+        pool = Pool(asyncio.get_running_loop(), root, image, self._settings, self._may_wait, self._pool_gone)
+        self._pools[image] = pool
+        return pool
+
+    def _pool_gone(self, pool: Pool) -> None:
+        if self._pools.get(pool.image) is pool:
+            del self._pools[pool.image]
+
+    def _may_wait(self, pool: Pool) -> bool:
+        """Whether one more process of `pool` may wait; the least recently used pool gives up one of its own for it."""
+        if sum(len(other.waiting) for other in self._pools.values()) < self._settings.total:
+            return True
+        for other in self._pools.values():
+            if other is not pool and other.waiting:
+                other.give_up_one()
+                return True
+        return False
+
+    def _tidy(self) -> None:
+        for pool in self._pools.values():
+            pool.tidy()
+        self._tidying = asyncio.get_running_loop().call_later(self._settings.fresh, self._tidy)
+
+
+class Pool:
+    """A version's zygote with the processes that wait, and the takers who wait for one.
+
+    Args:
+        loop: the event loop.
+        root: forks the zygote.
+        image: what the processes are made of.
+        settings: how many may wait.
+        may_wait: asked before one more is forked to wait.
+        on_gone: called once, when the zygote is of no more use.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        root: RootZygote,
+        image: Image,
+        settings: PoolSettings,
+        may_wait: Callable[[Pool], bool],
+        on_gone: Callable[[Pool], None],
+    ) -> None:
+        self.image = image
+        self.waiting: deque[ForkedProcess] = deque()
+        self._loop = loop
+        self._settings = settings
+        self._may_wait = may_wait
+        self._on_gone = on_gone
+        self._takers: deque[asyncio.Future[ForkedProcess]] = deque()
+        self._target = settings.least
+        self._used_at = loop.time()
+        self._refill: asyncio.TimerHandle | None = None
+        self.zygote = VersionZygote(loop, root, image, self._arrived, self._gone)
+
+    def close(self, why: str) -> None:
+        """End the zygote and what waits; takers get ZygoteGone. Processes that were taken live on."""
+        self.zygote.close(why)
+
+    def take_waiting(self) -> ForkedProcess | None:
+        """Return a process that waits, if there is one."""
+        while self.waiting:
+            process = self.waiting.popleft()
+            if not process.over:
+                self._used_at = self._loop.time()
+                self._refill_soon()
+                return process
+        return None
+
+    async def take(self) -> ForkedProcess:
+        """Return a process that waits, or the next one. The zygote must be ready. Raises ZygoteGone."""
+        process = self.take_waiting()
+        if process is not None:
+            return process
+        if self.zygote.closed:
+            raise ZygoteGone("the version zygote ended")
+        self._used_at = self._loop.time()
+        self._target = min(self._settings.most, self._target + 1)
+        taker: asyncio.Future[ForkedProcess] = self._loop.create_future()
+        self._takers.append(taker)
+        if len(self.zygote.newborn) < len(self._takers):
+            self.zygote.fork()
+        return await taker
+
+    def _arrived(self, process: ForkedProcess) -> None:
+        while self._takers:
+            taker = self._takers.popleft()
+            if not taker.done():
+                taker.set_result(process)
+                break
+        else:
+            self.waiting.append(process)
+        self._refill_soon()
+
+    def _refill_soon(self) -> None:
+        if self._refill is None and not self.zygote.closed:
+            self._refill = self._loop.call_later(self._settings.delay, self._fork_to_wait)
+
+    def _fork_to_wait(self) -> None:
+        """Fork one more to wait; when it arrives the next is thought of."""
+        self._refill = None
+        if self.zygote.newborn or len(self.waiting) >= self._target or self.zygote.closed:
+            return
+        if self._may_wait(self):
+            self.zygote.fork()
+
+    def tidy(self) -> None:
+        """Let go of what waits for a version that is not asked for."""
+        unused = self._loop.time() - self._used_at
+        if unused >= self._settings.stale:
+            self._target = 0
+        elif unused >= self._settings.fresh:
+            self._target = self._settings.least
+        while len(self.waiting) > self._target:
+            self.give_up_one()
+
+    def give_up_one(self) -> None:
+        """End one of the processes that wait."""
+        self.waiting.popleft().kill()
+
+    def _gone(self, zygote: VersionZygote) -> None:
+        if self._refill is not None:
+            self._refill.cancel()
+        for process in self.waiting:
+            process.kill()
+        self.waiting.clear()
+        for taker in self._takers:
+            if not taker.done():
+                taker.set_exception(ZygoteGone("the version zygote ended"))
+        self._takers.clear()
+        self._on_gone(self)

@@ -1,0 +1,517 @@
+"""The host's side of the zygotes: starting the root zygote, asking it for version zygotes, asking those for processes.
+
+A zygote ends in one way only: it is closed, by whoever finds that it is of no use, and everyone who waits for something from it gets
+`ZygoteGone`. Nothing here starts one again; `source` does, when next one is needed.
+
+Before: `launch`. After: `processes`, which has what a zygote forked, once it has been verified.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import resource
+import signal
+import socket
+import struct
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from ropewalk.sandbox import inspection
+from ropewalk.sandbox.interface import Image, RefusedImport, SandboxError
+from ropewalk.sandbox.launch import Launched
+from ropewalk.sandbox.processes import Birth, CpuWatch, ForkedProcess
+from ropewalk.wire.control import (
+    CONTROL_LIMIT,
+    FORK,
+    HELLO,
+    Exit,
+    Exits,
+    Import,
+    Imported,
+    ImportFailed,
+    Manifest,
+    Ready,
+    RootCommand,
+    RootReport,
+    Spawn,
+    Spawned,
+    Sweep,
+    ZygoteReport,
+)
+
+IMPORT_SECONDS: Final = 10.0
+"""What the import of an author's module may take, of CPU and of wall time alike."""
+
+FORK_SECONDS: Final = 5.0
+"""How long a version zygote may take to give a process before it is taken for stuck."""
+
+CONFINE_SECONDS: Final = 10.0
+"""How long a new zygote may take until it has confined itself."""
+
+_LOOK_AGAIN: Final = 0.000_5
+_MOST_LOOKS: Final = 2000
+
+_logger: Final = logging.getLogger(__name__)
+_CREDENTIALS: Final = struct.Struct("iII")
+_ANCILLARY: Final = socket.CMSG_SPACE(_CREDENTIALS.size)
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode_report: Final = msgspec.msgpack.Decoder(RootReport).decode
+_decode_zygote_report: Final = msgspec.msgpack.Decoder(ZygoteReport).decode
+
+
+class ZygoteGone(SandboxError):
+    """The zygote ended, or was ended, before it could give what was asked of it: ask another."""
+
+
+def _receive(connection: socket.socket, size: int) -> tuple[bytes, int]:
+    """Return what was sent and who sent it, by the kernel's word: the sender's number on the host."""
+    try:
+        data, ancillary, _, _ = connection.recvmsg(size, _ANCILLARY)
+    except ConnectionResetError:
+        return b"", 0
+    for level, kind, content in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS:
+            return data, int(_CREDENTIALS.unpack_from(content)[0])
+    return data, 0
+
+
+def _end_process(pidfd: int) -> None:
+    try:
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    except ProcessLookupError:
+        pass  # it has ended and been reaped
+    os.close(pidfd)
+
+
+class RootZygote:
+    """The first process of the sandbox, as the host sees it.
+
+    Args:
+        loop: the event loop of the thread that launched it.
+        launched: its control socket and standard error.
+        on_gone: called once, when it has ended or been closed.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, launched: Launched, on_gone: Callable[[RootZygote], None]) -> None:
+        self.pid = 0
+        self.image_data = 0
+        self.ready: asyncio.Future[None] = loop.create_future()
+        self._loop = loop
+        self._launched = launched
+        self._control = launched.control
+        self._on_gone = on_gone
+        self._pidfd = -1
+        self._closed = False
+        self._living: dict[int, ForkedProcess] = {}
+        self._deaths: dict[int, Exit] = {}
+        self._autopsies: deque[tuple[int, int, Callable[[Exit | None], None]]] = deque()
+        self._sweeps = 0
+        loop.add_reader(self._control.fileno(), self._read)
+        loop.add_reader(launched.errors, self._read_errors)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is of no more use."""
+        return self._closed
+
+    def spawn(self, bundle: str, control: socket.socket) -> None:
+        """Ask for a version zygote whose end of its control socket is `control`."""
+        message = _encode(Spawn(bundle=bundle))
+        self._send(message, [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", control.fileno()))])
+
+    def close(self, why: str = "the sandbox was stopped") -> None:
+        """End it, and with it every process of the sandbox."""
+        if self._closed:
+            return
+        self._closed = True
+        self._loop.remove_reader(self._control.fileno())
+        self._loop.remove_reader(self._launched.errors)
+        if self._pidfd >= 0:
+            self._end_and_reap()
+        self._launched.close()
+        for process in list(self._living.values()):
+            process.kill()
+        if not self.ready.done():
+            self.ready.set_exception(SandboxError(why))
+        while self._autopsies:
+            self._autopsies.popleft()[2](None)
+        self._on_gone(self)
+
+    def close_unless_ready(self) -> None:
+        """End it when it has not come to stand by in the time that was given to it."""
+        if not self.ready.done():
+            self.close("the root zygote did not come up in time")
+
+    def _end_and_reap(self) -> None:
+        """End it, wait until its namespace is empty, which the kernel sees to, and take note: it is our own child."""
+        try:
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
+        except (ProcessLookupError, ChildProcessError):
+            pass  # somebody else in the node has reaped it
+        os.close(self._pidfd)
+
+    def _send(self, packet: bytes, ancillary: list[tuple[int, int, bytes]]) -> None:
+        try:
+            self._control.sendmsg([packet], ancillary)
+        except OSError as error:
+            self.close(f"the root zygote takes no more commands: {error.strerror}")
+            raise ZygoteGone("the root zygote has ended") from error
+
+    # ── What it says ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _read(self) -> None:
+        try:
+            packet, pid = _receive(self._control, CONTROL_LIMIT)
+        except BlockingIOError:
+            return
+        if not packet:
+            self.close(self._why_it_ended())
+        elif packet == HELLO:
+            self.pid = pid
+            self._pidfd = os.pidfd_open(pid)
+        else:
+            self._take(_decode_report(packet))
+
+    def _why_it_ended(self) -> str:
+        said = self._launched.read_errors()
+        return f"the sandbox could not be entered: {said}" if said else "the root zygote ended"
+
+    def _read_errors(self) -> None:
+        said = self._launched.read_errors()
+        if not said:
+            self._loop.remove_reader(self._launched.errors)
+        elif self.ready.done():
+            _logger.warning("the sandbox says: %s", said)
+        else:
+            self.close(f"the sandbox could not be entered: {said}")
+
+    def _take(self, report: RootReport) -> None:
+        match report:
+            case Ready():
+                self._launched.forget_launcher()
+                self.image_data = self._data_of(self.pid)
+                self.ready.set_result(None)
+            case Spawned():
+                pass
+            case Exits():
+                self._note(report)
+
+    def _data_of(self, pid: int) -> int:
+        fd = inspection.open_status(pid)
+        try:
+            return inspection.read_status(fd).data
+        finally:
+            os.close(fd)
+
+    # ── How processes ended ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def joined(self, process: ForkedProcess) -> None:
+        """Remember a process while it lives: its end will be of interest."""
+        self._living[process.inner_pid] = process
+
+    def left(self, process: ForkedProcess) -> None:
+        """Forget a process."""
+        if self._living.get(process.inner_pid) is process:
+            del self._living[process.inner_pid]
+            self._deaths.pop(process.inner_pid, None)
+
+    def autopsy(self, pid: int, done: Callable[[Exit | None], None]) -> None:
+        """Find out how the process of this number inside, which has ended, did."""
+        if self._closed:
+            done(None)
+            return
+        self._sweeps += 1
+        self._autopsies.append((self._sweeps, pid, done))
+        try:
+            self._send(_encode(Sweep(number=self._sweeps)), [])
+        except ZygoteGone:
+            pass  # closing it has answered
+
+    def _note(self, exits: Exits) -> None:
+        for found in exits.exits:
+            if found.pid in self._living:
+                self._deaths[found.pid] = found
+        while self._autopsies and self._autopsies[0][0] <= exits.sweep:
+            _, pid, done = self._autopsies.popleft()
+            # What ended well is not reported: it was reaped, and there was nothing to say.
+            done(self._deaths.get(pid, Exit(pid=pid, status=0)))
+
+
+class _Newborn:
+    """A process that has been asked for: nothing is known of it yet but our end of its connection and the other end's inode."""
+
+    __slots__ = ("asked_at", "connection", "inode", "looks", "pid")
+
+    def __init__(self, connection: socket.socket, inode: int, asked_at: float) -> None:
+        self.connection = connection
+        self.inode = inode
+        self.asked_at = asked_at
+        self.pid = 0
+        self.looks = 0
+
+
+class VersionZygote:
+    """A version's zygote, as the host sees it: confined, then importing, then forking processes until it is closed.
+
+    Args:
+        loop: the event loop.
+        root: whose fork it is.
+        image: what it imports.
+        on_process: given each process that it made, verified.
+        on_gone: called once, when it has ended or been closed.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        root: RootZygote,
+        image: Image,
+        on_process: Callable[[ForkedProcess], None],
+        on_gone: Callable[[VersionZygote], None],
+    ) -> None:
+        self.image = image
+        self.ready: asyncio.Future[Manifest] = loop.create_future()
+        self.newborn: dict[int, _Newborn] = {}
+        self._loop = loop
+        self._root = root
+        self._on_process = on_process
+        self._on_gone = on_gone
+        self._pid = 0
+        self._pidfd = -1
+        self._closed = False
+        self._watch: CpuWatch | None = None
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._control.setblocking(False)
+        self._control.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        self._control_inode = os.fstat(theirs.fileno()).st_ino
+        with theirs:
+            root.spawn(image.bundle, theirs)
+        loop.add_reader(self._control.fileno(), self._read)
+        self._timer = loop.call_later(CONFINE_SECONDS, self.close, "a new version zygote did not confine itself in time")
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is of no more use."""
+        return self._closed
+
+    def close(self, why: str = "the version zygote was stopped") -> None:
+        """End it. Processes that it made live on; those that were asked for will not come."""
+        if self._closed:
+            return
+        self._closed = True
+        self._timer.cancel()
+        if self._watch is not None:
+            self._watch.cancel()
+        self._loop.remove_reader(self._control.fileno())
+        self._control.close()
+        if self._pidfd >= 0:
+            _end_process(self._pidfd)
+        for newborn in list(self.newborn.values()):
+            self._drop(newborn)
+        if not self.ready.done():
+            self.ready.set_exception(ZygoteGone(why))
+            self.ready.exception()  # whether anyone waits for it is no concern of the event loop's
+        self._on_gone(self)
+
+    # ── Import ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _read(self) -> None:
+        try:
+            packet, pid = _receive(self._control, CONTROL_LIMIT)
+        except BlockingIOError:
+            return
+        if not packet:
+            self._hung_up()
+        elif not self._pid:
+            self._confined(pid)
+        elif self.ready.done():
+            self.close("the version zygote spoke out of turn")
+        else:
+            self._imported(packet)
+
+    def _confined(self, pid: int) -> None:
+        """It runs under its rules, and no author's code yet: set its limits, then have it import."""
+        self._pid, self._pidfd = pid, os.pidfd_open(pid)
+        self._timer.cancel()
+        self._watch = CpuWatch(self._loop, pid, IMPORT_SECONDS, IMPORT_SECONDS, self._import_over)
+        self._limit_memory(self._root.image_data)
+        limits = self.image.limits
+        self._send(_encode(Import(module=self.image.module, cls=self.image.cls, memory=limits.memory, cpu=limits.cpu)), [])
+
+    def _limit_memory(self, image: int) -> None:
+        _, hard = resource.prlimit(self._pid, resource.RLIMIT_DATA)
+        resource.prlimit(self._pid, resource.RLIMIT_DATA, (image + self.image.limits.memory, hard))
+
+    def _import_over(self, limit: str) -> None:
+        what = "CPU time" if limit == "cpu_limit" else "time"
+        self._refuse(
+            RefusedImport(
+                limit,
+                f"importing {self.image.module} took more than {IMPORT_SECONDS:g} s of {what}: move work out of the module's top level, "
+                "into the twist's methods",
+            )
+        )
+
+    def _hung_up(self) -> None:
+        if self._pid and not self.ready.done():
+            self._refuse(RefusedImport("crash", f"the process ended while importing {self.image.module}: the module ended it, or a limit did"))
+        else:
+            self.close("the version zygote ended")
+
+    def _imported(self, packet: bytes) -> None:
+        try:
+            report = _decode_zygote_report(packet)
+            match report:
+                case ImportFailed():
+                    self._refuse(RefusedImport(report.type, report.message, report.traceback))
+                case Imported():
+                    self._accept(report.manifest)
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError, OSError):
+            self._refuse(RefusedImport("protocol", f"importing {self.image.module} broke what the sandbox runs it with"))
+
+    def _accept(self, manifest: Manifest) -> None:
+        problem = self._problem()
+        if problem is not None:
+            self._refuse(RefusedImport("InvalidModule", problem))
+            return
+        assert self._watch is not None
+        self._watch.cancel()
+        fd = inspection.open_status(self._pid)
+        try:
+            self._limit_memory(inspection.read_status(fd).data)
+        finally:
+            os.close(fd)
+        self.ready.set_result(manifest)
+
+    def _problem(self) -> str | None:
+        """What the import has left behind that attempts would share, if anything."""
+        module = self.image.module
+        fd = inspection.open_status(self._pid)
+        try:
+            threads = inspection.read_status(fd).threads
+        finally:
+            os.close(fd)
+        if threads != 1:
+            return f"importing {module} started {threads - 1} thread(s) that still run: start them in the twist's methods"
+        if not inspection.holds_only(self._pid, self._control_inode):
+            return f"importing {module} left files, sockets or an event loop open: open them in the twist's methods, or close them"
+        if inspection.writable_shared_mappings(self._pid):
+            return f"importing {module} left shared memory mapped: map it in the twist's methods"
+        return None
+
+    def _refuse(self, why: RefusedImport) -> None:
+        if not self.ready.done():
+            self.ready.set_exception(why)
+            self.ready.exception()  # the event loop is not to complain when the one who waited has gone
+        self.close()
+
+    def _send(self, packet: bytes, ancillary: list[tuple[int, int, bytes]]) -> bool:
+        try:
+            self._control.sendmsg([packet], ancillary)
+        except OSError:  # its end shows when reading; a full buffer means that it takes nothing
+            self.close("the version zygote takes no more commands")
+            return False
+        return True
+
+    # ── Processes ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def fork(self) -> None:
+        """Ask for one process; `on_process` gets it, or `on_gone` is called."""
+        connection, theirs = socket.socketpair()
+        inode = os.fstat(theirs.fileno()).st_ino
+        connection.setblocking(False)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        sent = self._send(FORK, [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", theirs.fileno()))])
+        theirs.close()
+        if not sent:
+            connection.close()
+            return
+        newborn = _Newborn(connection, inode, self._loop.time())
+        fd = connection.fileno()
+        self.newborn[fd] = newborn
+        self._loop.add_reader(fd, self._greet, newborn)
+        if len(self.newborn) == 1:
+            self._timer = self._loop.call_later(FORK_SECONDS, self._check_stuck)
+
+    def _check_stuck(self) -> None:
+        if not self.newborn:
+            return
+        oldest = min(newborn.asked_at for newborn in self.newborn.values())
+        if self._loop.time() - oldest >= FORK_SECONDS:
+            self.close("the version zygote is stuck")
+        else:
+            self._timer = self._loop.call_at(oldest + FORK_SECONDS, self._check_stuck)
+
+    def _greet(self, newborn: _Newborn) -> None:
+        try:
+            data, newborn.pid = _receive(newborn.connection, len(HELLO))
+        except BlockingIOError:
+            return
+        if data == HELLO:
+            self._verify(newborn)
+        else:
+            self.close("the version zygote could not fork")
+
+    def _verify(self, newborn: _Newborn) -> None:
+        """See from outside that it is a fork of the zygote, pristine, alone with its connection."""
+        try:
+            birth = self._examine(newborn)
+            if birth is None:
+                self.close("a new process was not what was asked for")
+            else:
+                self._hand_over_when_alone(birth, newborn)
+        except OSError:
+            self.close("a new process ended at once")
+
+    def _examine(self, newborn: _Newborn) -> Birth | None:
+        pid = newborn.pid
+        pidfd = os.pidfd_open(pid)
+        status_fd = -1
+        try:
+            status_fd = inspection.open_status(pid)
+            status = inspection.read_status(status_fd)
+            is_ours = pid != self._pid and status.parent == self._root.pid and status.threads == 1
+            if is_ours and inspection.holds_only(pid, newborn.inode):
+                newborn.connection.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 0)
+                return Birth(pid=pid, pidfd=pidfd, status_fd=status_fd, status=status, connection=newborn.connection)
+        except OSError:
+            self._discard(pidfd, status_fd)
+            raise
+        self._discard(pidfd, status_fd)
+        return None
+
+    def _discard(self, pidfd: int, status_fd: int) -> None:
+        _end_process(pidfd)
+        if status_fd >= 0:
+            os.close(status_fd)
+
+    def _hand_over_when_alone(self, birth: Birth, newborn: _Newborn) -> None:
+        """Hand the process over once the zygote has let go of its copy of the connection, which it does right after the fork."""
+        if self._closed:
+            self._discard(birth.pidfd, birth.status_fd)
+            return
+        if inspection.holds_socket(self._pid, newborn.inode):
+            newborn.looks += 1
+            self._loop.remove_reader(newborn.connection.fileno())
+            if newborn.looks < _MOST_LOOKS:
+                self._loop.call_later(_LOOK_AGAIN, self._hand_over_when_alone, birth, newborn)
+            else:
+                self._discard(birth.pidfd, birth.status_fd)
+                self.close("the version zygote kept a connection of a process that it made")
+            return
+        del self.newborn[newborn.connection.fileno()]
+        process = ForkedProcess(self._loop, birth, self._root)
+        self._root.joined(process)
+        self._on_process(process)
+
+    def _drop(self, newborn: _Newborn) -> None:
+        fd = newborn.connection.fileno()
+        self._loop.remove_reader(fd)
+        del self.newborn[fd]
+        newborn.connection.close()
