@@ -49,7 +49,7 @@ class HolidaysByItem(Twist):
 
     async def process_batch(self) -> None:
         """Copy the holidays of some countries and, while others are left, go on with them."""
-        countries = await self.get("items_to_process", list[Country], default=[])
+        countries = await self.get("items_to_process", list[Country]) or []
         index = await self.get("process_index", int, default=0)
         batch = countries[index : index + self.options.batch_size]
         await asyncio.gather(*[self.process_country(country) for country in batch])
