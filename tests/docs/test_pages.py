@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
@@ -13,7 +15,7 @@ import pytest
 from ropewalk import errors
 from ropewalk.service.config import NOT_APPLIED, SETTINGS
 from ropewalk.wire import messages
-from tests.docs.blocks import PAGES, ROOT, Block, blocks
+from tests.docs.blocks import PAGES, ROOT, Block, blocks, module
 from tools import wire_doc
 
 DOCS = ROOT / "docs"
@@ -87,3 +89,13 @@ def test_python_blocks_are_run(page: Path) -> None:
     tests = text(Path(__file__).with_name("test_guide_blocks.py"))
     names = {block.name for block in blocks(page) if block.language == "python"} - {"prelude"}
     assert {name for name in names if f'"{name}"' not in tests} == set()
+
+
+@pytest.mark.timeout(180)
+def test_python_blocks_pass_mypy(tmp_path: Path) -> None:
+    names = [block.name for block in blocks(DOCS / "authoring.md") if block.name and block.name != "prelude"]
+    for name in names:
+        (tmp_path / f"{name}.py").write_text(module(name), encoding="utf-8")
+    command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", str(tmp_path)]
+    checked = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
