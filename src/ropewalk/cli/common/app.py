@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from typing import Any, Final
@@ -57,7 +56,6 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
 COMMANDS: Final = {name: summary for section in SECTIONS.values() for name, summary in section.items()}
 
 _INTERRUPTED: Final = 130
-_EPIPE: Final = 1
 
 
 class Root(Group):
@@ -127,8 +125,6 @@ def run(args: Sequence[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         say("Interrupted.")
         return _INTERRUPTED
-    except BrokenPipeError:
-        return _give_up_stdout()
     except Exception as error:  # noqa: BLE001 — the end of the line: every failure becomes a message and an exit code
         return _report(error, wants_json=wants_json)
     return state.exit_code if not isinstance(code, int) else code
@@ -147,22 +143,21 @@ def _report_usage(error: click.UsageError, *, wants_json: bool) -> int:
 
 def _report(error: Exception, *, wants_json: bool) -> int:
     failure = failure_of(error)
-    try:
-        if wants_json:
-            click.echo(error_document(failure))
-    except BrokenPipeError:
-        return _give_up_stdout()
+    if wants_json:
+        _print_or_give_up(error_document(failure))
     if failure.unexpected:
         import traceback
 
         say(safe("".join(traceback.format_exception(error)), lines=True).rstrip())
         say("This is a mistake in Ropewalk, not in your twist. The database keeps what was committed.")
-    elif failure.shown:
-        say(f"Error: {safe(str(failure), lines=True)}")
+    else:
+        say(f"Error: {safe(failure.told, lines=True)}")
     return failure.exit_code
 
 
-def _give_up_stdout() -> int:
-    """Whoever read our output has gone: say nothing more, not even at the interpreter's end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 128 + signal.SIGPIPE
+def _print_or_give_up(document: bytes) -> None:
+    """Print, unless whoever read our output has gone: then say nothing more there, not even at the interpreter's end."""
+    try:
+        click.echo(document)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -8,9 +8,13 @@ WRONG_USAGE = 2
 
 
 class Failed(Exception):
-    """A command failed. `type` is what scripts look at; `document` is shown beside the error with `--json`.
+    """A command failed.
 
-    `shown` is false when people were told already; `unexpected` when it is a mistake of ours.
+    Attributes:
+        type: what scripts look at.
+        told: the message as people get it; programs get the exception's own.
+        document: what programs get beside the error.
+        unexpected: whether it is a mistake of ours, to be shown with its traceback.
     """
 
     def __init__(
@@ -18,16 +22,16 @@ class Failed(Exception):
         type: str,  # noqa: A002 — the word used in the output
         message: str,
         *,
+        told: str | None = None,
         exit_code: int = 1,
         document: dict[str, Any] | None = None,
-        shown: bool = True,
         unexpected: bool = False,
     ) -> None:
         super().__init__(message)
         self.type = type
+        self.told = message if told is None else told
         self.exit_code = exit_code
         self.document = document or {}
-        self.shown = shown
         self.unexpected = unexpected
 
 
@@ -42,8 +46,8 @@ def failure_of(error: Exception) -> Failed:
     if isinstance(error, Failed):
         return error
     if isinstance(error, RefusedImport):
-        told = f"{error.message}\n\n{error.traceback.rstrip()}" if error.traceback else error.message
-        return Failed(error.type, told)
+        told = f"{error.type}: {error.message}"
+        return Failed(error.type, error.message, told=f"{told}\n\n{error.traceback.rstrip()}" if error.traceback else told)
     if isinstance(error, SettingsError):
         return Failed("SettingsError", str(error), exit_code=WRONG_USAGE)
     if isinstance(error, RopewalkError | StorageError | SandboxError | BundleError):

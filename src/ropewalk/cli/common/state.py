@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 from collections.abc import Callable, Coroutine
@@ -53,12 +52,15 @@ class State:
 
     def service(self, *, create: bool = False) -> AbstractAsyncContextManager[Service]:
         """Open the database; with `create` make it when it is not there."""
+        settings = self.settings
         from ropewalk.service.service import open_service
 
-        return open_service(self.settings, create=create)
+        return open_service(settings, create=create)
 
     def run(self, main: Callable[[], Coroutine[Any, Any, ResultT]]) -> ResultT:
         """Run a command's coroutine. SIGTERM ends it as Ctrl-C does: everything that it started is stopped."""
+        import asyncio  # a third of what `ropewalk --help` would take
+
         terminated = False
 
         async def guarded() -> ResultT:

@@ -86,14 +86,7 @@ def raise_unless_succeeded(execution: Execution, document: dict[str, Any]) -> No
         return
     if execution.error is None:
         raise Failed(execution.status, f"execution {execution.id} was {execution.status}", document=document)
-    message = f"{execution.error.type}: {execution.error.message}" if execution.error.message else execution.error.type
+    error = execution.error
+    told = f"{error.type}: {error.message}" if error.message else error.type
     hint = f"\n`ropewalk execution {execution.id[:12]}` shows its traceback and logs."
-    raise _ExecutionFailed(execution.error.type, execution.error.message or execution.error.type, f"{message}{hint}", document)
-
-
-class _ExecutionFailed(Failed):
-    """An author's error: programs get its message alone, people also where to look."""
-
-    def __init__(self, type: str, message: str, told: str, document: dict[str, Any]) -> None:  # noqa: A002 — as in Failed
-        super().__init__(type, message, document=document)
-        self.told = told
+    raise Failed(error.type, error.message or error.type, told=told + hint, document=document)

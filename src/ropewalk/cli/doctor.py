@@ -1,0 +1,114 @@
+"""`ropewalk doctor`."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ropewalk.cli.common.command import Command
+from ropewalk.cli.common.failures import Failed
+from ropewalk.cli.common.output import Columns, safe, say, show, table, text_of, waiting
+from ropewalk.cli.common.state import State, pass_state
+
+if TYPE_CHECKING:
+    from ropewalk.sandbox.interface import Source
+
+Shape = dict[str, Any]
+
+_STATES = {"enforced": "ok", "absent": "missing", "below_floor": "below floor"}
+
+
+@click.command(
+    "doctor",
+    cls=Command,
+    examples=(
+        ("ropewalk doctor", "look at this host and the database, repair what is stuck"),
+        ("ropewalk doctor --no-repair --json", "only look, for programs"),
+    ),
+)
+@click.option("--repair/--no-repair", default=True, help="Mend what is found in the database.  [default: repair]")
+@pass_state
+def command(state: State, repair: bool) -> None:
+    """Check what this host can and cannot isolate, and that nothing in the database is stuck.
+
+    Exits 0 when the database is healthy, or was made so, and isolation is not below the floor.
+    """
+    result = state.run(lambda: _examine(state, repair=repair))
+    complaints = _complaints(result)
+    if not state.json:
+        _print(result)
+    if complaints:
+        raise Failed("Unhealthy", "; ".join(complaints), document=result)
+    show(state, result, lambda: say("All is well."))
+
+
+async def _examine(state: State, *, repair: bool) -> Shape:
+    with waiting("Looking at this host") as words:
+        isolation = await _isolation()
+        words("Looking at the database")
+        database = await _database(state, repair=repair)
+    healthy = not database["problems"] and not isolation["below_floor"]
+    return {"healthy": healthy, "isolation": isolation, "database": database}
+
+
+async def _isolation() -> Shape:
+    """Return what the host's parts promise, and whether a sandbox made of them starts."""
+    from ropewalk.sandbox.assessment import assess
+    from ropewalk.sandbox.facts import gather_facts
+    from ropewalk.sandbox.source import ForkSource
+
+    facts = await asyncio.to_thread(gather_facts)
+    findings = [{"means": one.means, "state": one.state, "detail": one.detail} for one in assess(facts).findings]
+    if not any(finding["state"] == "below_floor" for finding in findings):
+        with tempfile.TemporaryDirectory(prefix="ropewalk-") as folder:
+            findings.append(await _trial(ForkSource(folder, facts=facts)))
+    return {"below_floor": any(finding["state"] == "below_floor" for finding in findings), "findings": findings}
+
+
+async def _trial(source: Source) -> dict[str, str]:
+    """Start a sandbox and end it again."""
+    from ropewalk.sandbox.interface import SandboxError
+
+    try:
+        await source.start()
+    except SandboxError as error:
+        return {"means": "trial", "state": "below_floor", "detail": str(error)}
+    finally:
+        await source.stop()
+    return {"means": "trial", "state": "enforced", "detail": "a sandbox was started here and ended again"}
+
+
+async def _database(state: State, *, repair: bool) -> Shape:
+    """Return what is stuck in the database, and what was and is no longer."""
+    from ropewalk.storage.interface import StorageError
+
+    path = str(state.settings.database_path.absolute())
+    try:
+        async with state.service() as service:
+            found = await service.storage.audit(service.clock.now(), repair=repair)
+            left = await service.storage.audit(service.clock.now(), repair=False) if found and repair else found
+            service.ring()
+    except StorageError as error:
+        return {"path": path, "healthy": False, "problems": [str(error)], "repaired": []}
+    return {"path": path, "healthy": not left, "problems": left, "repaired": [one for one in found if one not in left]}
+
+
+def _complaints(result: Shape) -> list[str]:
+    """Return, in words, why the exit code is not 0."""
+    below = [f"{one['means']}: {one['detail']}" for one in result["isolation"]["findings"] if one["state"] == "below_floor"]
+    return [*below, *result["database"]["problems"]]
+
+
+def _print(result: Shape) -> None:
+    columns: Columns = (("isolation", text_of("means")), ("", lambda row: _STATES[row["state"]]), ("detail", text_of("detail")))
+    table(result["isolation"]["findings"], columns)
+    click.echo()
+    database = result["database"]
+    click.echo(f"database  {safe(database['path'])}  {'healthy' if database['healthy'] else 'not healthy'}")
+    for sentence in database["repaired"]:
+        click.echo(f"  repaired: {safe(sentence)}")
+    for sentence in database["problems"]:
+        click.echo(f"  problem: {safe(sentence)}")
