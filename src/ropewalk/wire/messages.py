@@ -360,13 +360,13 @@ class Log(Message, tag="log", kw_only=True):
 
 
 class Finished(Message, tag="finished", kw_only=True):
-    """The method returned. The last thing that a guest says."""
+    """The method returned. The last thing that a guest says; then it waits to be ended, so that what it used can be read."""
 
     result: Json
 
 
 class Raised(Message, tag="raised", kw_only=True):
-    """The method raised. The last thing that a guest says.
+    """The method raised. The last thing that a guest says, as with Finished.
 
     `kind`: `error` is retried by the policy, `retry` asks for `after` seconds (Retry, or a 429/503's Retry-After as the least wait),
     `give_up` and `unretried` never are: the first is dead, the second failed.
