@@ -22,6 +22,7 @@ from typing import Protocol
 from ropewalk.clock import Micros
 from ropewalk.storage.records import (
     ActivityQuery,
+    Attempt as AttemptRecord,
     Claim,
     Execution,
     ExecutionQuery,
@@ -43,7 +44,6 @@ from ropewalk.storage.records import (
     Version,
     Workload,
 )
-from ropewalk.storage.records import Attempt as AttemptRecord
 from ropewalk.wire.messages import Json, NoteRecord, PriorityRecord, Target
 
 
@@ -191,7 +191,8 @@ class Storage(Protocol):
 
     async def retry(self, execution: str, at: Micros) -> None:
         """Queue a dead, failed or backing-off execution again, with its attempts counted anew. An activation's makes its failed
-        instance `activating`. Raises DoesNotApply when it is none of these."""
+        instance `activating`. Raises DoesNotApply when it is none of these.
+        """
         ...
 
     async def cancel(self, execution: str, at: Micros) -> bool:
@@ -224,7 +225,8 @@ class Storage(Protocol):
 
     async def write_values(self, instance: str, ns: str, values: dict[str, Json | None], at: Micros) -> None:
         """Write or (None) remove values from outside an execution; waits for no lease but raises its epoch-holder's conflict:
-        StorageUnavailable while an execution of the instance runs."""
+        StorageUnavailable while an execution of the instance runs.
+        """
         ...
 
     async def callback(self, instance: str, token: str) -> Target | None:
@@ -308,7 +310,8 @@ class Storage(Protocol):
 
     async def release(self, node: str, at: Micros) -> int:
         """Declare a node dead or stopped: its leases end (epochs raised), its running executions are ready again, first in line,
-        with a lost attempt noted; one lost 20 times is `dead` with `node_lost`. Returns how many executions were running."""
+        with a lost attempt noted; one lost 20 times is `dead` with `node_lost`. Returns how many executions were running.
+        """
         ...
 
     # Upkeep

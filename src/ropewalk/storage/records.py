@@ -40,7 +40,7 @@ class Rank(IntEnum):
 # ── Twists and their versions ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class Twist(Kept, kw_only=True):
+class Twist(Kept, frozen=True, kw_only=True):
     """A name under which versions are deployed."""
 
     id: str
@@ -49,7 +49,7 @@ class Twist(Kept, kw_only=True):
     created_at: Micros
 
 
-class Version(Kept, kw_only=True):
+class Version(Kept, frozen=True, kw_only=True):
     """One immutable deployment of a twist. `bundle` is the digest that names its files."""
 
     twist: str
@@ -60,7 +60,7 @@ class Version(Kept, kw_only=True):
     created_at: Micros
 
 
-class NewVersion(Kept, kw_only=True):
+class NewVersion(Kept, frozen=True, kw_only=True):
     """A deployment to be stored. `files` maps relative POSIX paths to contents; `bundle` is their digest."""
 
     name: str
@@ -74,7 +74,7 @@ class NewVersion(Kept, kw_only=True):
 # ── Instances ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class Instance(Kept, kw_only=True):
+class Instance(Kept, frozen=True, kw_only=True):
     """A twist activated in a priority.
 
     `secret` makes the instance's callback tokens; it never leaves the host. `target_version` is the version whose `upgrade` is queued
@@ -96,7 +96,7 @@ class Instance(Kept, kw_only=True):
     upgrade_error: str | None = None
 
 
-class NewInstance(Kept, kw_only=True):
+class NewInstance(Kept, frozen=True, kw_only=True):
     """An activation: the instance and, in the same transaction, its `activate` execution."""
 
     id: str
@@ -111,7 +111,7 @@ class NewInstance(Kept, kw_only=True):
 # ── Executions ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class NewExecution(Kept, kw_only=True):
+class NewExecution(Kept, frozen=True, kw_only=True):
     """An event to be stored: one execution of `target`, or of the callback `callback`, of `instance`.
 
     Due at once when `run_at` is None or past, else when that time comes. `ns` is the namespace that asked; with `key` at most one
@@ -134,7 +134,7 @@ class NewExecution(Kept, kw_only=True):
     at: Micros
 
 
-class ErrorInfo(Kept, kw_only=True):
+class ErrorInfo(Kept, frozen=True, kw_only=True):
     """Why an attempt failed. `type` is an exception's class name or one of the runtime's own words (`timeout`, `crash`, …)."""
 
     type: str
@@ -142,7 +142,7 @@ class ErrorInfo(Kept, kw_only=True):
     traceback: str = ""
 
 
-class Usage(Kept, kw_only=True):
+class Usage(Kept, frozen=True, kw_only=True):
     """What one attempt took. Times in microseconds, memory in bytes beyond what a waiting process has."""
 
     started_at: Micros
@@ -152,7 +152,7 @@ class Usage(Kept, kw_only=True):
     requests: int = 0
 
 
-class Attempt(Kept, kw_only=True):
+class Attempt(Kept, frozen=True, kw_only=True):
     """One try at an execution, ended."""
 
     number: int
@@ -163,7 +163,7 @@ class Attempt(Kept, kw_only=True):
     error: ErrorInfo | None = None
 
 
-class LogLine(Kept, kw_only=True):
+class LogLine(Kept, frozen=True, kw_only=True):
     """A line of an execution's log, in the order written."""
 
     time: Micros
@@ -173,9 +173,10 @@ class LogLine(Kept, kw_only=True):
     fields: Json | None = None
 
 
-class Execution(Kept, kw_only=True):
+class Execution(Kept, frozen=True, kw_only=True):
     """An execution as it stands. `tries` counts the attempts since the last `commit()` that its retry policy counts; `lost` those
-    that ended with their node."""
+    that ended with their node.
+    """
 
     id: str
     instance: str
@@ -205,7 +206,7 @@ class Execution(Kept, kw_only=True):
     result: Json | None = None
 
 
-class Claim(Kept, kw_only=True):
+class Claim(Kept, frozen=True, kw_only=True):
     """The right to run one execution: nobody else touches the instance until `epoch` changes.
 
     `execution.attempt` is the number of the attempt that begins now.
@@ -220,11 +221,11 @@ class Claim(Kept, kw_only=True):
 # ── Effects: what an execution wants to have happened ──────────────────────────────────────────────────────────────────────────
 
 
-class Effect(Kept, tag=True, kw_only=True):
+class Effect(Kept, tag=True, frozen=True, kw_only=True):
     """Base of the operations that are collected while a method runs and applied, in order, in one transaction."""
 
 
-class PutValue(Effect, kw_only=True):
+class PutValue(Effect, frozen=True, kw_only=True):
     """Store a value; `expires_at` None keeps it."""
 
     ns: str
@@ -233,40 +234,40 @@ class PutValue(Effect, kw_only=True):
     expires_at: Micros | None = None
 
 
-class DropValue(Effect, kw_only=True):
+class DropValue(Effect, frozen=True, kw_only=True):
     """Remove a key of the store."""
 
     ns: str
     key: str
 
 
-class DropValues(Effect, kw_only=True):
+class DropValues(Effect, frozen=True, kw_only=True):
     """Remove every key of `ns` that begins with `prefix`."""
 
     ns: str
     prefix: str
 
 
-class Enqueue(Effect, kw_only=True):
+class Enqueue(Effect, frozen=True, kw_only=True):
     """Add a pending execution, with its key's rules."""
 
     execution: NewExecution
 
 
-class CancelTask(Effect, kw_only=True):
+class CancelTask(Effect, frozen=True, kw_only=True):
     """Cancel the not running task of the instance with this id, or of `ns` with this key."""
 
     ns: str
     token_or_key: str
 
 
-class CancelTasks(Effect, kw_only=True):
+class CancelTasks(Effect, frozen=True, kw_only=True):
     """Cancel every not running task that `ns` made."""
 
     ns: str
 
 
-class PutCallback(Effect, kw_only=True):
+class PutCallback(Effect, frozen=True, kw_only=True):
     """Keep a callback; the same token again changes nothing."""
 
     ns: str
@@ -275,44 +276,44 @@ class PutCallback(Effect, kw_only=True):
     at: Micros
 
 
-class DropCallback(Effect, kw_only=True):
+class DropCallback(Effect, frozen=True, kw_only=True):
     """Forget a callback of the instance and cancel its not running tasks."""
 
     token: str
 
 
-class DropCallbacks(Effect, kw_only=True):
+class DropCallbacks(Effect, frozen=True, kw_only=True):
     """Forget every callback that `ns` made and cancel their not running tasks."""
 
     ns: str
 
 
-class PutActivity(Effect, kw_only=True):
+class PutActivity(Effect, frozen=True, kw_only=True):
     """Create an activity. Does not apply when its id, or its source within its priority, is there already."""
 
     activity: ActivityRecord
 
 
-class ChangeActivity(Effect, kw_only=True):
+class ChangeActivity(Effect, frozen=True, kw_only=True):
     """Change the named fields of an activity. Does not apply when it is gone."""
 
     activity: str
     changes: dict[str, object]
 
 
-class DropActivity(Effect, kw_only=True):
+class DropActivity(Effect, frozen=True, kw_only=True):
     """Remove an activity and its notes."""
 
     activity: str
 
 
-class PutNote(Effect, kw_only=True):
+class PutNote(Effect, frozen=True, kw_only=True):
     """Create a note. Does not apply when its id, or its key within its activity, is there already, or the activity is gone."""
 
     note: NoteRecord
 
 
-class ChangeNote(Effect, kw_only=True):
+class ChangeNote(Effect, frozen=True, kw_only=True):
     """Change the named fields of a note. Does not apply when it is gone."""
 
     note: str
@@ -340,7 +341,7 @@ AnyEffect = (
 # ── Settling ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class Verdict(Kept, kw_only=True):
+class Verdict(Kept, frozen=True, kw_only=True):
     """What becomes of the execution now that an attempt has ended.
 
     `retrying` has `run_at`; with `ordered` nothing later of the instance runs before it. `counted` is whether the attempt uses up one
@@ -354,7 +355,7 @@ class Verdict(Kept, kw_only=True):
     result: Json | None = None
 
 
-class Settlement(Kept, kw_only=True):
+class Settlement(Kept, frozen=True, kw_only=True):
     """The end of an attempt: its effects (none unless it succeeded), its outcome, and what follows, in one transaction.
 
     Conditional on `epoch`. With `claim_next` the instance's next ready execution is claimed in the same transaction, or else the lease
@@ -374,7 +375,7 @@ class Settlement(Kept, kw_only=True):
     at: Micros
 
 
-class Part(Kept, kw_only=True):
+class Part(Kept, frozen=True, kw_only=True):
     """What `commit()` makes durable: effects and logs of an attempt that goes on. Conditional on `epoch`; `tries` starts anew."""
 
     instance: str
@@ -385,7 +386,7 @@ class Part(Kept, kw_only=True):
     at: Micros
 
 
-class Settled(Kept, kw_only=True):
+class Settled(Kept, frozen=True, kw_only=True):
     """A settlement was applied; `next` is the instance's next execution when one was claimed with it."""
 
     next: Claim | None
@@ -394,7 +395,7 @@ class Settled(Kept, kw_only=True):
 # ── Nodes ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class Node(Kept, kw_only=True):
+class Node(Kept, frozen=True, kw_only=True):
     """A running node: `boot` and `expires` (seconds of that boot's clock) bound its leases."""
 
     id: str
@@ -406,7 +407,7 @@ class Node(Kept, kw_only=True):
 # ── Questions ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class ActivityQuery(Kept, kw_only=True):
+class ActivityQuery(Kept, frozen=True, kw_only=True):
     """Which activities, newest first (`created_at`, then `id`, both falling). `after` is the last one of the page before.
 
     `twist` limits it to those that instances of this twist made, `priorities` to those in one of several priorities.
@@ -423,7 +424,7 @@ class ActivityQuery(Kept, kw_only=True):
     limit: int | None = 100
 
 
-class ExecutionQuery(Kept, kw_only=True):
+class ExecutionQuery(Kept, frozen=True, kw_only=True):
     """Which executions, newest first."""
 
     instance: str | None = None
@@ -431,7 +432,7 @@ class ExecutionQuery(Kept, kw_only=True):
     limit: int | None = None
 
 
-class LogQuery(Kept, kw_only=True):
+class LogQuery(Kept, frozen=True, kw_only=True):
     """Which log lines, oldest first; `after` is the number of the last one seen."""
 
     instance: str | None = None
@@ -441,7 +442,7 @@ class LogQuery(Kept, kw_only=True):
     limit: int | None = None
 
 
-class NumberedLogLine(Kept, kw_only=True):
+class NumberedLogLine(Kept, frozen=True, kw_only=True):
     """A log line with its number in the whole database and whose it is."""
 
     number: int
@@ -450,7 +451,7 @@ class NumberedLogLine(Kept, kw_only=True):
     line: LogLine
 
 
-class OwnedActivity(Kept, kw_only=True):
+class OwnedActivity(Kept, frozen=True, kw_only=True):
     """An activity with what the workspace keeps of its origin."""
 
     activity: ActivityRecord
@@ -459,7 +460,7 @@ class OwnedActivity(Kept, kw_only=True):
     notes: int = 0
 
 
-class Workload(Kept, kw_only=True):
+class Workload(Kept, frozen=True, kw_only=True):
     """How busy the database is: executions ready now, running, in back-off; and when the next thing is due."""
 
     ready: int
@@ -471,7 +472,7 @@ class Workload(Kept, kw_only=True):
 # ── The database itself ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class StorageLimits(Kept, kw_only=True):
+class StorageLimits(Kept, frozen=True, kw_only=True):
     """What one instance may keep: pending executions and their bytes, bytes of its store, callbacks."""
 
     pending: int = 200_000
@@ -480,7 +481,7 @@ class StorageLimits(Kept, kw_only=True):
     callbacks: int = 100_000
 
 
-class StorageStats(Kept, kw_only=True):
+class StorageStats(Kept, frozen=True, kw_only=True):
     """What a backend has done since it was opened.
 
     `groups` of `verbs` were committed together; of these `commits` wrote something; `syncs` is how often the disk was told to keep

@@ -1,0 +1,61 @@
+"""Twists, their versions and the bundles that versions are made of."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from ropewalk.storage.records import NewVersion, Twist, Version
+from ropewalk.storage.sqlite.committer import Transaction
+from ropewalk.storage.sqlite.driver import Row
+from ropewalk.wire.control import Manifest
+
+VERSION: Final = "twist, number, bundle, module, created_at, manifest"
+"""Columns of a Version, from `versions`."""
+
+TWIST: Final = "id, name, latest, created_at"
+"""Columns of a Twist, from `twists`."""
+
+_LATEST: Final = f"SELECT {VERSION} FROM versions WHERE twist = ? ORDER BY number DESC LIMIT 1"
+
+_encode_manifest = msgspec.json.encode
+_decode_manifest = msgspec.json.Decoder(Manifest).decode
+
+
+def version_record(row: Row) -> Version:
+    """Return the version whose `VERSION` columns `row` is."""
+    twist, number, bundle, module, created_at, manifest = row
+    decoded = _decode_manifest(manifest)
+    return Version(twist=twist, number=number, bundle=bundle, module=module, manifest=decoded, created_at=created_at)
+
+
+def twist_record(row: Row) -> Twist:
+    """Return the twist whose `TWIST` columns `row` is."""
+    return Twist(id=row[0], name=row[1], latest=row[2], created_at=row[3])
+
+
+def deploy(tx: Transaction, new: NewVersion) -> Version:
+    """Store a version under its twist's next number; an unchanged one gives the latest as it is."""
+    twist = tx.row(f"SELECT {TWIST} FROM twists WHERE name = ?", (new.name,))
+    if twist is None:
+        id_ = tx.value("INSERT INTO twists VALUES (lower(hex(randomblob(16))), ?, 0, ?) RETURNING id", (new.name, new.at))
+        return _add_version(tx, id_, 1, new)
+    latest = version_record(tx.rows(_LATEST, (twist[0],))[0])
+    if (latest.bundle, latest.module, latest.manifest) == (new.bundle, new.module, new.manifest):
+        return latest
+    return _add_version(tx, twist[0], latest.number + 1, new)
+
+
+def _add_version(tx: Transaction, twist: str, number: int, new: NewVersion) -> Version:
+    if tx.value("SELECT 1 FROM bundle_files WHERE bundle = ? LIMIT 1", (new.bundle,)) is None:
+        tx.run_many(
+            "INSERT INTO bundle_files (bundle, path, content) VALUES (?, ?, ?)",
+            [(new.bundle, path, content) for path, content in new.files.items()],
+        )
+    manifest = _encode_manifest(new.manifest)
+    tx.run(
+        f"INSERT INTO versions ({VERSION}) VALUES (?, ?, ?, ?, ?, ?)", (twist, number, new.bundle, new.module, new.at, manifest)
+    )
+    tx.run("UPDATE twists SET latest = ? WHERE id = ?", (number, twist))
+    return Version(twist=twist, number=number, bundle=new.bundle, module=new.module, manifest=new.manifest, created_at=new.at)

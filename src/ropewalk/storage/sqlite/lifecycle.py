@@ -1,0 +1,176 @@
+"""From activation to deactivation: the writes that move an instance through its life.
+
+    activate ─► activating ─► active ◄─► suspended
+                    │  ▲         │
+                    ▼  │ retry   ▼ begin_deactivation (from any of them)
+                  failed     deactivating ─► gone ─► erased
+
+`upgrade` runs while the instance has a target version: until it is over nothing else of the instance runs. An instance that was
+never active has nothing to upgrade: it moves to a newer version as soon as its `activate` is not running.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from ropewalk.clock import Micros
+from ropewalk.storage.interface import DoesNotApply
+from ropewalk.storage.records import ErrorInfo, NewExecution, NewInstance
+from ropewalk.storage.sqlite.attempts import break_off, end_execution, running_of
+from ropewalk.storage.sqlite.committer import Transaction
+from ropewalk.storage.sqlite.rows import InstanceState
+from ropewalk.storage.sqlite.scheduling import WAITING, add_execution, cancel_waiting, load, load_if_there, save
+
+CANCELLED_AT_ONCE: Final = 5_000
+"""Most waiting executions that deactivation itself cancels; what is beyond is cancelled as the instance is erased."""
+
+# ── Activation ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_INSERT: Final = """
+    INSERT INTO instances (id, twist, version, priority, status, options, secret, created_at, epoch, served, next_seq, pending,
+        pending_bytes, store_bytes, callbacks)
+    VALUES (?, ?, ?, ?, 'activating', ?, ?, ?, 0, ?, 1, 0, 0, 0, 0)
+    """
+
+
+def activate(tx: Transaction, new: NewInstance) -> None:
+    """Store an instance and its `activate` execution.
+
+    Raises:
+        DoesNotApply: the version or the priority is not there, or an id is taken.
+    """
+    if tx.value("SELECT 1 FROM versions WHERE twist = ? AND number = ?", (new.twist, new.version)) is None:
+        raise DoesNotApply(f"there is no version {new.version} of twist {new.twist}")
+    if tx.value("SELECT 1 FROM priorities WHERE id = ?", (new.priority,)) is None:
+        raise DoesNotApply(f"there is no priority {new.priority}")
+    if tx.value("SELECT 1 FROM instances WHERE id = ?", (new.id,)):
+        raise DoesNotApply(f"there is an instance {new.id} already")
+    at = new.activate.at
+    tx.run(_INSERT, (new.id, new.twist, new.version, new.priority, new.options, new.secret, at, tx.next_served()))
+    state = load(tx, new.id)
+    add_execution(tx, state, new.activate)
+    save(tx, state, at)
+
+
+# ── Upgrades ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_WAITING_UPGRADES: Final = f"""
+    SELECT n, size FROM executions INDEXED BY executions_barriers
+    WHERE instance = ? AND rank <= 1 AND trigger = 'upgrade' AND {WAITING}
+    """
+
+
+def begin_upgrades(tx: Transaction, twist: str, version: int, executions: Sequence[NewExecution]) -> None:
+    """Have instances of `twist` run `upgrade` to `version` before anything else; those that are there already, or gone, don't."""
+    for new in executions:
+        state = load_if_there(tx, new.instance)
+        if state is None or state.twist != twist or state.status == "deactivating":
+            continue
+        if version > max(state.version, state.target_version or 0):
+            _begin_upgrade(tx, state, version, new)
+            save(tx, state, new.at)
+
+
+def _begin_upgrade(tx: Transaction, state: InstanceState, version: int, new: NewExecution) -> None:
+    _cancel_upgrades(tx, state, new.at)
+    if state.status in ("activating", "failed") and state.running is None:
+        state.version = version
+    else:
+        state.target_version = version
+        add_execution(tx, state, new)
+
+
+def _cancel_upgrades(tx: Transaction, state: InstanceState, at: Micros) -> None:
+    for number, size in tx.rows(_WAITING_UPGRADES, (state.id,)):
+        cancel_waiting(tx, state, number, size, at)
+    state.target_version = None
+
+
+def is_superseded(state: InstanceState, trigger: str, version: int) -> bool:
+    """Return whether an attempt was of an upgrade that a newer one has replaced: it isn't tried again."""
+    return trigger == "upgrade" and state.target_version != version
+
+
+def attempt_failed(tx: Transaction, state: InstanceState, trigger: str, at: Micros) -> None:
+    """Let an instance whose `activate` failed move to the version that was deployed meanwhile: the next try runs that."""
+    if trigger == "activate" and state.target_version is not None:
+        state.version = state.target_version
+        _cancel_upgrades(tx, state, at)
+
+
+# ── The end of a lifecycle method ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def execution_over(state: InstanceState, trigger: str, version: int | None, status: str, error: ErrorInfo | None) -> None:
+    """Move the instance along when one of its lifecycle methods is over, well or not."""
+    succeeded = status == "succeeded"
+    if trigger == "activate" and state.status == "activating":
+        state.status = "active" if succeeded else "failed"
+    elif trigger == "upgrade":
+        _upgrade_over(state, version, succeeded=succeeded, status=status, error=error)
+    elif trigger == "deactivate":
+        state.status = "gone"
+        state.options = b"{}"
+        state.secret = b""
+
+
+def _upgrade_over(state: InstanceState, version: int | None, *, succeeded: bool, status: str, error: ErrorInfo | None) -> None:
+    if succeeded:
+        assert version is not None
+        state.version = version
+        state.upgrade_error = None
+    # One that never ran has no version yet: it was for the target.
+    if version is None or state.target_version == version:
+        state.target_version = None
+        if not succeeded:
+            state.upgrade_error = f"{error.type}: {error.message}" if error is not None else status
+
+
+# ── Deactivation ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_CANCEL_READY: Final = """
+    UPDATE executions SET status = 'cancelled', seq = NULL, finished_at = ?2 WHERE n IN (
+        SELECT n FROM executions INDEXED BY executions_ready WHERE instance = ?1 AND seq IS NOT NULL LIMIT ?3
+    ) RETURNING size
+    """
+
+_CANCEL_TIMERS: Final = """
+    UPDATE executions SET status = 'cancelled', due = NULL, finished_at = ?2 WHERE n IN (
+        SELECT n FROM executions INDEXED BY executions_timers WHERE instance = ?1 AND due IS NOT NULL LIMIT ?3
+    ) RETURNING size
+    """
+
+
+def begin_deactivation(tx: Transaction, execution: NewExecution) -> None:
+    """Fence an instance off and have `deactivate` run as its last execution. Beginning again changes nothing.
+
+    Raises:
+        UnknownInstance: it is not there.
+    """
+    state = load(tx, execution.instance)
+    if state.status == "deactivating":
+        return
+    at = execution.at
+    running = running_of(tx, state)
+    if running is not None:
+        error = ErrorInfo(type="cancelled", message="the instance was deactivated")
+        break_off(tx, state, running, "cancelled", error, at)
+        end_execution(tx, state, running, "cancelled", error, at)
+    cancelled, size = cancel_some(tx, state.id, CANCELLED_AT_ONCE, at)
+    state.pending -= cancelled
+    state.pending_bytes -= size
+    state.status = "deactivating"
+    state.epoch += 1
+    state.target_version = None
+    state.held = None
+    add_execution(tx, state, execution)
+    save(tx, state, at)
+
+
+def cancel_some(tx: Transaction, instance: str, limit: int, at: Micros) -> tuple[int, int]:
+    """Cancel up to `limit` waiting executions of an instance; returns how many there were and their bytes."""
+    sizes = tx.rows(_CANCEL_READY, (instance, at, limit))
+    if len(sizes) < limit:
+        sizes += tx.rows(_CANCEL_TIMERS, (instance, at, limit - len(sizes)))
+    return len(sizes), sum(size for (size,) in sizes)

@@ -1,0 +1,334 @@
+"""Reads: single statements on a connection that only reads, run where they are asked for.
+
+A read takes some microseconds, less than a change of threads. Every statement is read to its end at once, so that no open read keeps
+the write-ahead log from being started anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import apsw
+import msgspec
+
+from ropewalk.clock import Micros
+from ropewalk.storage.interface import StorageFull, StorageUnavailable
+from ropewalk.storage.records import (
+    ActivityQuery,
+    Attempt,
+    Execution,
+    ExecutionQuery,
+    Instance,
+    LogLine,
+    LogQuery,
+    Node,
+    NumberedLogLine,
+    OwnedActivity,
+    Twist,
+    Usage,
+    Version,
+    Workload,
+)
+from ropewalk.storage.sqlite import workspace
+from ropewalk.storage.sqlite.deploying import TWIST, VERSION, twist_record, version_record
+from ropewalk.storage.sqlite.driver import Connection, Row
+from ropewalk.storage.sqlite.errors import translate
+from ropewalk.storage.sqlite.prefixes import after_prefix
+from ropewalk.storage.sqlite.rows import ATTEMPT, EXECUTION, INSTANCE, InstanceState, attempt_record, execution_record
+from ropewalk.wire.messages import Json, NoteRecord, PriorityRecord, Target
+
+_keys = msgspec.json.encode
+
+
+class Reader:
+    """What can be asked of the database, without waiting. See the interface for what the questions mean."""
+
+    def __init__(self, connection: Connection, path: str) -> None:
+        self._connection = connection
+        self._execute = connection.cursor().execute
+        self._path = path
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._connection.close()
+
+    def _rows(self, sql: str, bindings: Sequence[Any] = ()) -> list[Row]:
+        try:
+            return self._execute(sql, bindings).fetchall()
+        except apsw.Error as error:
+            raise self._translated(error) from error
+
+    def _row(self, sql: str, bindings: Sequence[Any] = ()) -> Row | None:
+        rows = self._rows(sql, bindings)
+        return rows[0] if rows else None
+
+    def _translated(self, error: apsw.Error) -> Exception:
+        translated = translate(error, self._path)
+        return StorageUnavailable(str(translated)) if isinstance(translated, StorageFull) else translated
+
+    # ── Twists and versions ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def twists(self) -> list[Twist]:
+        """All twists, newest first."""
+        return [twist_record(row) for row in self._rows(f"SELECT {TWIST} FROM twists ORDER BY created_at DESC, id")]
+
+    def version(self, twist: str, number: int | None) -> Version | None:
+        """A version, the latest without `number`."""
+        wanted = f"SELECT {VERSION} FROM versions WHERE twist = ?1 AND (number = ?2 OR ?2 IS NULL) ORDER BY number DESC LIMIT 1"
+        row = self._row(wanted, (twist, number))
+        return None if row is None else version_record(row)
+
+    def bundle(self, digest: str) -> dict[str, bytes]:
+        """The files of a bundle; none when it is not there."""
+        return dict(self._rows("SELECT path, content FROM bundle_files WHERE bundle = ? ORDER BY path", (digest,)))
+
+    # ── Instances ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def instance(self, instance: str) -> Instance | None:
+        """One instance."""
+        row = self._row(_INSTANCE, (instance,))
+        return None if row is None else InstanceState(*row).record()
+
+    def instances(self) -> list[Instance]:
+        """All instances, newest first."""
+        return [InstanceState(*row).record() for row in self._rows(_INSTANCES)]
+
+    # ── Executions ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def next_wake(self) -> Micros | None:
+        """When the next claim can find something."""
+        row = self._row(_NEXT_WAKE)
+        return None if row is None else row[0]
+
+    def workload(self, at: Micros) -> Workload:
+        """How busy the database is."""
+        ready, due, running, backing_off = self._rows(_WORKLOAD, (at,))[0]
+        return Workload(ready=ready + due, running=running, backing_off=backing_off, next_wake=self.next_wake())
+
+    def execution(self, execution: str) -> Execution | None:
+        """One execution."""
+        row = self._row(f"SELECT {EXECUTION}, i.twist {_OF_INSTANCE} WHERE e.id = ?", (execution,))
+        return None if row is None else execution_record(row, row[-1])
+
+    def executions(self, query: ExecutionQuery) -> list[Execution]:
+        """Executions that became ready or ran, newest first."""
+        index = "" if query.instance is None else "INDEXED BY executions_history"
+        condition = "" if query.instance is None else "AND e.instance = ?2"
+        rows = self._rows(
+            f"""
+            SELECT {EXECUTION}, i.twist FROM executions e {index} CROSS JOIN instances i ON i.id = e.instance
+            WHERE e.ready_at IS NOT NULL AND (?1 IS NULL OR e.status = ?1) AND ?2 IS ?2 {condition} ORDER BY e.n DESC LIMIT ?3
+            """,
+            (query.status, query.instance, -1 if query.limit is None else query.limit),
+        )
+        return [execution_record(row, row[-1]) for row in rows]
+
+    def tasks(self, instance: str | None) -> list[Execution]:
+        """Pending tasks, newest first."""
+        ready, timers, running = _TASKS if instance is None else _TASKS_OF_INSTANCE
+        rows = self._rows(f"{ready} UNION ALL {timers} UNION ALL {running} ORDER BY 1 DESC", {"instance": instance})  # type: ignore[arg-type]
+        return [execution_record(row, row[-1]) for row in rows]
+
+    def attempts(self, execution: str) -> list[Attempt]:
+        """The ended attempts of an execution, oldest first."""
+        row = self._row(_SUCCEEDED, (execution,))
+        if row is None:
+            return []
+        number, status, *succeeded = row
+        attempts = [attempt_record(kept) for kept in self._rows(_ATTEMPTS, (number,))]
+        if status == "succeeded":
+            attempt, version, node, *usage = succeeded
+            attempts.append(Attempt(number=attempt, version=version, node=node, usage=_usage(usage), status="succeeded"))
+        return attempts
+
+    def find(self, kind: str, prefix: str) -> list[str]:
+        """Ids that begin with `prefix`, at most 10."""
+        return [id_ for (id_,) in self._rows(_FIND[kind], (prefix, after_prefix(prefix)))]
+
+    # ── Logs ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def logs(self, query: LogQuery) -> list[NumberedLogLine]:
+        """Log lines, oldest first."""
+        conditions = ["l.n > ?", "l.level >= ?"]
+        bindings: list[object] = [query.after, query.level]
+        if query.execution is not None:
+            conditions.append("l.execution = (SELECT n FROM executions WHERE id = ?)")
+            bindings.append(query.execution)
+        if query.instance is not None:
+            conditions.append("l.instance = ?" if query.execution is None else "+l.instance = ?")
+            bindings.append(query.instance)
+        rows = self._rows(
+            f"""
+            SELECT l.n, l.instance, e.id, l.time, l.level, l.message, l.attempt, l.fields
+            FROM logs l CROSS JOIN executions e ON e.n = l.execution WHERE {" AND ".join(conditions)} ORDER BY l.n LIMIT ?
+            """,
+            [*bindings, -1 if query.limit is None else query.limit],
+        )
+        return [_log_line(row) for row in rows]
+
+    # ── The store and callbacks ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def read_values(self, instance: str, ns: str, keys: Sequence[str], at: Micros) -> dict[str, Json]:
+        """Unexpired values of those keys that have one."""
+        if len(keys) == 1:
+            row = self._row(_VALUE, (instance, ns, keys[0], at))
+            return {} if row is None else {keys[0]: row[0]}
+        return dict(self._rows(_VALUES, (instance, ns, _keys(keys).decode(), at)))
+
+    def read_keys(self, instance: str, ns: str, prefix: str, at: Micros) -> list[str]:
+        """Unexpired keys that begin with `prefix`, sorted."""
+        return [key for (key,) in self._rows(_KEYS, (instance, ns, prefix, after_prefix(prefix), at))]
+
+    def callback(self, instance: str, token: str) -> Target | None:
+        """What a callback stands for."""
+        row = self._row("SELECT target_ns, method, arguments FROM callbacks WHERE instance = ? AND token = ?", (instance, token))
+        return None if row is None else Target(ns=row[0], method=row[1], arguments=row[2])
+
+    # ── The workspace ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def root_priority(self) -> PriorityRecord:
+        """The priority that everything is below."""
+        return workspace.priority_record(self._rows(f"SELECT {workspace.PRIORITY} FROM priorities ORDER BY n LIMIT 1")[0])
+
+    def priority(self, priority: str) -> PriorityRecord | None:
+        """One priority."""
+        row = self._row(f"SELECT {workspace.PRIORITY} FROM priorities WHERE id = ?", (priority,))
+        return None if row is None else workspace.priority_record(row)
+
+    def priorities(self) -> list[PriorityRecord]:
+        """All priorities; a parent is always older than its children."""
+        return [workspace.priority_record(row) for row in self._rows(f"SELECT {workspace.PRIORITY} FROM priorities ORDER BY n")]
+
+    def activities(self, query: ActivityQuery) -> list[OwnedActivity]:
+        """Activities, newest first."""
+        return [workspace.owned_activity(row) for row in self._rows(*workspace.activities_statement(query))]
+
+    def activities_by_id(self, ids: Sequence[str]) -> dict[str, OwnedActivity]:
+        """Those of the given activities that exist, by id."""
+        found = self._activities("JOIN json_each(?) j ON a.id = j.value", _keys(ids).decode())
+        return {owned.activity.id: owned for owned in found}
+
+    def activities_by_source(self, priority: str, sources: Sequence[str]) -> dict[str, OwnedActivity]:
+        """Activities of a priority, by source."""
+        found = self._activities(
+            "JOIN json_each(?) j ON a.source = j.value AND a.priority = ?", _keys(sources).decode(), priority
+        )
+        return {owned.activity.source: owned for owned in found if owned.activity.source is not None}
+
+    def activities_by_meta(self, twist: str, key: str, value: Json) -> list[OwnedActivity]:
+        """Activities that instances of `twist` made whose meta has this entry, newest first."""
+        return self._activities(
+            "JOIN activity_meta m ON m.activity = a.n WHERE m.twist = ? AND m.key = ? AND m.digest = ?"
+            " ORDER BY a.created_at DESC, a.id DESC",
+            twist,
+            key,
+            workspace.meta_digest(value),
+        )
+
+    def _activities(self, rest: str, *bindings: object) -> list[OwnedActivity]:
+        return [
+            workspace.owned_activity(row) for row in self._rows(f"SELECT {workspace.ACTIVITY} FROM activities a {rest}", bindings)
+        ]
+
+    def notes(self, activity: str) -> list[NoteRecord]:
+        """Notes of an activity, oldest first."""
+        return self._notes("WHERE activity = ? ORDER BY created_at, n", activity)
+
+    def notes_by_id(self, ids: Sequence[str]) -> dict[str, NoteRecord]:
+        """Those of the given notes that exist, by id."""
+        found = self._notes("WHERE id IN (SELECT value FROM json_each(?))", _keys(ids).decode())
+        return {note.id: note for note in found}
+
+    def notes_by_key(self, activity: str, keys: Sequence[str]) -> dict[str, NoteRecord]:
+        """Notes of an activity, by key."""
+        found = self._notes("WHERE activity = ? AND key IN (SELECT value FROM json_each(?))", activity, _keys(keys).decode())
+        return {note.key: note for note in found if note.key is not None}
+
+    def _notes(self, rest: str, *bindings: object) -> list[NoteRecord]:
+        return [workspace.note_record(row) for row in self._rows(f"SELECT {workspace.NOTE} FROM notes {rest}", bindings)]
+
+    # ── Nodes ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def nodes(self) -> list[Node]:
+        """Nodes that are known."""
+        rows = self._rows("SELECT id, boot, expires, started_at FROM nodes ORDER BY started_at, id")
+        return [Node(id=row[0], boot=row[1], expires=row[2], started_at=row[3]) for row in rows]
+
+
+_THERE: Final = "i.status NOT IN ('gone', 'erased')"
+
+_INSTANCE: Final = f"SELECT {INSTANCE} FROM instances i CROSS JOIN twists t ON t.id = i.twist WHERE i.id = ? AND {_THERE}"
+
+_INSTANCES: Final = f"""
+    SELECT {INSTANCE} FROM instances i CROSS JOIN twists t ON t.id = i.twist WHERE {_THERE} ORDER BY i.created_at DESC, i.id
+    """
+
+_NEXT_WAKE: Final = """
+    SELECT wake_at FROM instances INDEXED BY instances_wake WHERE wake_at IS NOT NULL ORDER BY wake_at LIMIT 1
+    """
+
+# What may run: nothing of a suspended or failed instance does, so it doesn't keep the database busy.
+_MAY_RUN: Final = "i.status NOT IN ('suspended', 'failed', 'gone', 'erased')"
+
+_WORKLOAD: Final = f"""
+    SELECT
+        (SELECT count(*) FROM executions e INDEXED BY executions_ready CROSS JOIN instances i ON i.id = e.instance
+            WHERE e.seq IS NOT NULL AND {_MAY_RUN}),
+        (SELECT count(*) FROM instances INDEXED BY instances_wake WHERE wake_at > 0 AND wake_at <= ?1),
+        (SELECT count(*) FROM instances WHERE running IS NOT NULL),
+        (SELECT count(*) FROM executions e INDEXED BY executions_retrying CROSS JOIN instances i ON i.id = e.instance
+            WHERE e.status = 'retrying' AND e.due > ?1 AND {_MAY_RUN})
+    """
+
+_OF_INSTANCE: Final = "FROM executions e CROSS JOIN instances i ON i.id = e.instance"
+
+
+def _tasks_statements(condition: str) -> tuple[str, str, str]:
+    """Return the statements that find ready, later and running tasks, of all instances or of those that `condition` lets by."""
+    columns = f"SELECT {EXECUTION}, i.twist"
+    where = f"e.trigger = 'task' {condition}"
+    return (
+        f"{columns} FROM executions e INDEXED BY executions_ready CROSS JOIN instances i ON i.id = e.instance"
+        f" WHERE e.seq IS NOT NULL AND {where}",
+        f"{columns} FROM executions e INDEXED BY executions_timers CROSS JOIN instances i ON i.id = e.instance"
+        f" WHERE e.due IS NOT NULL AND {where}",
+        f"{columns} FROM instances i CROSS JOIN executions e ON e.n = i.running WHERE {where}",
+    )
+
+
+_TASKS: Final = _tasks_statements("AND :instance IS NULL")
+_TASKS_OF_INSTANCE: Final = _tasks_statements("AND e.instance = :instance AND i.id = :instance")
+
+_SUCCEEDED: Final = """
+    SELECT n, status, attempt, version, node, started_at, finished_at, cpu, memory_peak, requests FROM executions WHERE id = ?
+    """
+
+_ATTEMPTS: Final = f"SELECT {ATTEMPT} FROM attempts WHERE execution = ? ORDER BY number"
+
+_FIND: Final = {
+    "execution": "SELECT id FROM executions WHERE id >= ? AND id < ? ORDER BY id LIMIT 10",
+    "instance": f"SELECT id FROM instances i WHERE id >= ? AND id < ? AND {_THERE} ORDER BY id LIMIT 10",
+}
+
+_VALUE: Final = "SELECT value FROM store WHERE instance = ? AND ns = ? AND key = ? AND (expires_at IS NULL OR expires_at > ?)"
+
+_VALUES: Final = """
+    SELECT store.key, store.value FROM json_each(?3) wanted CROSS JOIN store ON store.key = wanted.value
+    WHERE instance = ?1 AND ns = ?2 AND (expires_at IS NULL OR expires_at > ?4)
+    """
+
+_KEYS: Final = """
+    SELECT key FROM store WHERE instance = ? AND ns = ? AND key >= ? AND key < ? AND (expires_at IS NULL OR expires_at > ?) ORDER BY key
+    """
+
+
+def _usage(columns: Sequence[int]) -> Usage:
+    started_at, finished_at, cpu, memory_peak, requests = columns
+    return Usage(started_at=started_at, finished_at=finished_at, cpu=cpu, memory_peak=memory_peak, requests=requests)
+
+
+def _log_line(row: Row) -> NumberedLogLine:
+    number, instance, execution, time, level, message, attempt, fields = row
+    line = LogLine(time=time, level=level, message=message, attempt=attempt, fields=fields)
+    return NumberedLogLine(number=number, instance=instance, execution=execution, line=line)

@@ -1,0 +1,350 @@
+"""The schedule of one instance: what becomes ready when, what may run next, and when the instance is to be claimed.
+
+An execution that waits is ready (it has `seq`) or a timer (it has `due`). Ready ones run by (rank, seq). Timers that come due are made
+ready in the order of their times before anything new is, so that `seq` is the order of readiness; that is done some at a time, and
+while more are due a new event joins them as a timer due now, behind them all.
+
+What may run at all is the instance's *reach*: everything, or only up to a rank (a lifecycle method goes first), or only the execution
+that the others wait for (`held`), or nothing. `wake_at` follows from the reach alone: see `wake_time`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ropewalk.clock import Micros
+from ropewalk.storage.interface import DoesNotApply, UnknownInstance
+from ropewalk.storage.records import Claim, NewExecution, Rank
+from ropewalk.storage.sqlite.committer import Transaction
+from ropewalk.storage.sqlite.driver import Row
+from ropewalk.storage.sqlite.rows import EXECUTION, INSTANCE, InstanceState, execution_record
+
+PROMOTED: Final = 64
+"""Most timers that one write makes ready, so that a backlog of them stalls nobody."""
+
+LARGE: Final = 16 * 1024
+"""Bytes of arguments and event from which on they are kept apart from their execution's row."""
+
+RESTING: Final = frozenset({"suspended", "failed", "gone", "erased"})
+"""Statuses in which nothing of an instance runs."""
+
+UNREACHABLE: Final = frozenset({"gone", "erased"})
+"""Statuses of instances that are no longer there for anybody."""
+
+WAITING: Final = "(seq IS NOT NULL OR due IS NOT NULL)"
+"""What executions that are ready or timers have in common; the partial indexes say the same, word by word."""
+
+
+# ── The instance's row ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_LOAD: Final = f"SELECT {INSTANCE} FROM instances i CROSS JOIN twists t ON t.id = i.twist WHERE i.id = ?"
+
+_SAVE: Final = """
+    UPDATE instances SET version = ?, target_version = ?, status = ?, options = ?, secret = ?, upgrade_error = ?, epoch = ?, node = ?,
+        running = ?, held = ?, wake_at = ?, served = ?, next_seq = ?, pending = ?, pending_bytes = ?, store_bytes = ?, callbacks = ?
+    WHERE id = ?
+    """
+
+
+def load(tx: Transaction, instance: str) -> InstanceState:
+    """Return the row of an instance.
+
+    Raises:
+        UnknownInstance: there is none, or it is deactivated.
+    """
+    state = load_if_there(tx, instance)
+    if state is None:
+        raise UnknownInstance(f"there is no instance {instance}")
+    return state
+
+
+def load_if_there(tx: Transaction, instance: str) -> InstanceState | None:
+    """Return the row of an instance, None when there is none or it is deactivated."""
+    row = tx.row(_LOAD, (instance,))
+    return None if row is None or row[6] in UNREACHABLE else InstanceState(*row)
+
+
+def save(tx: Transaction, state: InstanceState, at: Micros) -> None:
+    """Write the row back, with the `wake_at` that now follows."""
+    state.wake_at = wake_time(tx, state, at)
+    tx.run(
+        _SAVE,
+        (
+            state.version,
+            state.target_version,
+            state.status,
+            state.options,
+            state.secret,
+            state.upgrade_error,
+            state.epoch,
+            state.node,
+            state.running,
+            state.held,
+            state.wake_at,
+            state.served,
+            state.next_seq,
+            state.pending,
+            state.pending_bytes,
+            state.store_bytes,
+            state.callbacks,
+            state.id,
+        ),
+    )
+
+
+# ── What may run next, and when ───────────────────────────────────────────────────────────────────────────────────────────────
+
+_NEXT: Final = f"""
+    SELECT {EXECUTION} FROM executions e INDEXED BY executions_ready
+    WHERE instance = ? AND seq IS NOT NULL ORDER BY rank, seq LIMIT 1
+    """
+
+_NEXT_BARRIER: Final = f"""
+    SELECT {EXECUTION} FROM executions e INDEXED BY executions_barriers
+    WHERE instance = ? AND rank <= 1 AND rank <= ? AND (trigger = 'activate' OR NOT ?) AND {WAITING} AND (due IS NULL OR due <= ?)
+    ORDER BY rank, seq IS NULL, seq, due LIMIT 1
+    """
+
+_HELD: Final = f"SELECT {EXECUTION} FROM executions e WHERE n = ? AND {WAITING} AND (due IS NULL OR due <= ?)"
+
+_WAKE: Final = """
+    SELECT EXISTS (SELECT 1 FROM executions INDEXED BY executions_ready WHERE instance = ?1 AND seq IS NOT NULL),
+        (SELECT due FROM executions INDEXED BY executions_timers WHERE instance = ?1 AND due IS NOT NULL ORDER BY due LIMIT 1)
+    """
+
+_WAKE_BARRIER: Final = f"""
+    SELECT min(coalesce(due, 0)) FROM executions INDEXED BY executions_barriers
+    WHERE instance = ? AND rank <= 1 AND rank <= ? AND (trigger = 'activate' OR NOT ?) AND {WAITING}
+    """
+
+_WAKE_HELD: Final = f"SELECT coalesce(due, 0) FROM executions WHERE n = ? AND {WAITING}"
+
+_FIRST_TIMER: Final = """
+    SELECT due FROM executions INDEXED BY executions_timers WHERE instance = ? AND due IS NOT NULL ORDER BY due LIMIT 1
+    """
+
+_PROMOTE: Final = f"""
+    UPDATE executions SET seq = ?2 + r.place, due = NULL, ready_at = coalesce(ready_at, ?3)
+    FROM (
+        SELECT n, row_number() OVER (ORDER BY due, n) - 1 AS place FROM executions INDEXED BY executions_timers
+        WHERE instance = ?1 AND due <= ?3 ORDER BY due, n LIMIT {PROMOTED}
+    ) r WHERE executions.n = r.n
+    """
+
+
+def _reach(state: InstanceState) -> Rank:
+    """Return the last rank that may run now; ORDINARY is everything."""
+    if state.status == "deactivating":
+        return Rank.DEACTIVATE
+    if state.status == "activating" or state.target_version is not None:
+        return Rank.BARRIER
+    return Rank.ORDINARY
+
+
+def wake_time(tx: Transaction, state: InstanceState, at: Micros) -> Micros | None:
+    """Return when the instance is to be claimed: 0 now, a time, or None while it is leased or nothing may run."""
+    if state.running is not None or state.status in RESTING:
+        return None
+    reach = _reach(state)
+    if reach < Rank.ORDINARY or state.held is not None:
+        due = _earliest_exception(tx, state, reach)
+    else:
+        ready, due = tx.rows(_WAKE, (state.id,))[0]
+        due = 0 if ready else due
+    return 0 if due is not None and due <= at else due
+
+
+def _earliest_exception(tx: Transaction, state: InstanceState, reach: Rank) -> Micros | None:
+    times = [tx.value(_WAKE_BARRIER, (state.id, reach, state.status == "activating"))]
+    if reach == Rank.ORDINARY:
+        times.append(tx.value(_WAKE_HELD, (state.held,)))
+    return min((time for time in times if time is not None), default=None)
+
+
+def _next_row(tx: Transaction, state: InstanceState, at: Micros) -> Row | None:
+    """Return the execution that runs next, None when none may run now."""
+    if state.status in RESTING:
+        return None
+    reach = _reach(state)
+    if reach == Rank.ORDINARY and state.held is None:
+        promote_due(tx, state, at)
+        return tx.row(_NEXT, (state.id,))
+    barrier = tx.row(_NEXT_BARRIER, (state.id, reach, state.status == "activating", at))
+    if barrier is None and reach == Rank.ORDINARY:
+        return tx.row(_HELD, (state.held, at))
+    return barrier
+
+
+def promote_due(tx: Transaction, state: InstanceState, at: Micros) -> bool:
+    """Make timers that have come due ready, in the order of their times; False when more are due than could be."""
+    first = tx.value(_FIRST_TIMER, (state.id,))
+    if first is None or first > at:
+        return True
+    tx.run(_PROMOTE, (state.id, state.next_seq, at))
+    promoted = tx.changed()
+    state.next_seq += promoted
+    return promoted < PROMOTED
+
+
+# ── Starting ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_START: Final = """
+    UPDATE executions SET status = 'running', seq = NULL, due = NULL, attempt = attempt + 1, started_at = ?, version = ?, node = ?,
+        ready_at = coalesce(ready_at, ?)
+    WHERE n = ?
+    """
+
+
+def start_next(tx: Transaction, state: InstanceState, node: str, at: Micros) -> Claim | None:
+    """Start the execution that runs next under the lease of `node`, which the caller has taken; None when none may run now."""
+    row = _next_row(tx, state, at)
+    if row is None:
+        return None
+    number = row[0]
+    upgrading = row[7] == "upgrade" and state.target_version is not None
+    version = state.target_version if upgrading else state.version
+    assert version is not None
+    state.node = node
+    state.running = number
+    state.served = tx.next_served()
+    if state.held == number:
+        state.held = None
+    tx.run(_START, (at, version, node, at, number))
+    return Claim(
+        instance=state.record(version),
+        execution=execution_record(_started(row, version, at), state.twist),
+        epoch=state.epoch,
+        previous_version=state.version if upgrading else None,
+    )
+
+
+def _started(row: Row, version: int, at: Micros) -> Row:
+    return (*row[:3], version, *row[4:13], "running", row[14] + 1, *row[15:19], at, *row[20:])
+
+
+def give_back(state: InstanceState) -> None:
+    """Let go of the lease: nothing runs, and whoever still thinks to hold it is fenced off by the next claim's epoch."""
+    state.node = None
+    state.running = None
+
+
+# ── Adding and ending ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_INSERT: Final = """
+    INSERT INTO executions (id, instance, status, rank, seq, due, run_at, trigger, ns, key, callback, target_ns, method, cause, depth,
+        size, queued_at, ready_at, arguments, event)
+    VALUES (?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    """
+
+_INSERT_PAYLOAD: Final = "INSERT INTO payloads (execution, arguments, event) VALUES (last_insert_rowid(), ?, ?)"
+
+_TAKEN: Final = "SELECT 1 FROM executions WHERE id = ?"
+
+_KEYED: Final = f"""
+    SELECT n, id, seq, due, run_at, size FROM executions INDEXED BY executions_keys
+    WHERE instance = ? AND ns = ? AND key = ? AND attempt = 0 AND key IS NOT NULL AND {WAITING}
+    """
+
+_DELETE_PAYLOAD: Final = "DELETE FROM payloads WHERE execution = ?"
+
+_REPLACE: Final = """
+    UPDATE executions SET seq = ?, due = ?, run_at = ?, ready_at = ?, callback = ?, target_ns = ?, method = ?, cause = ?, depth = ?,
+        size = ?, arguments = ?, event = ?
+    WHERE n = ?
+    """
+
+_REPLACE_PAYLOAD: Final = "INSERT INTO payloads (execution, arguments, event) VALUES (?, ?, ?)"
+
+_CANCEL: Final = "UPDATE executions SET status = 'cancelled', seq = NULL, due = NULL, finished_at = ? WHERE n = ?"
+
+
+def add_execution(tx: Transaction, state: InstanceState, new: NewExecution) -> str:
+    """Store an event by its key's rules and return the id of the execution that will answer it. The caller saves `state`.
+
+    Raises:
+        DoesNotApply: its id is taken.
+    """
+    if new.key is not None:
+        older = tx.row(_KEYED, (state.id, new.ns, new.key))
+        if older is not None and new.coalesce:
+            return _coalesce(tx, state, new, older)
+        if older is not None:
+            cancel_waiting(tx, state, older[0], older[5], new.at)
+    if tx.value(_TAKEN, (new.id,)):
+        raise DoesNotApply(f"there is an execution {new.id} already")
+    _insert(tx, state, new)
+    return new.id
+
+
+def _insert(tx: Transaction, state: InstanceState, new: NewExecution) -> None:
+    seq, due = _place(tx, state, new, new.run_at)
+    arguments, event = new.target.arguments, new.event
+    size = len(arguments) + len(event)
+    apart = size > LARGE
+    tx.run(
+        _INSERT,
+        (
+            new.id,
+            state.id,
+            new.rank,
+            seq,
+            due,
+            new.run_at,
+            new.trigger,
+            new.ns,
+            new.key,
+            new.callback,
+            new.target.ns,
+            new.target.method,
+            new.cause,
+            new.depth,
+            size,
+            new.at,
+            None if seq is None else new.at,
+            None if apart else arguments,
+            None if apart else event,
+        ),
+    )
+    if apart:
+        tx.run(_INSERT_PAYLOAD, (arguments, event))
+    state.pending += 1
+    state.pending_bytes += size
+
+
+def _place(tx: Transaction, state: InstanceState, new: NewExecution, run_at: Micros | None) -> tuple[int | None, Micros | None]:
+    """Return the `seq` of an event that is ready now, or the `due` of one that is not."""
+    if run_at is not None and run_at > new.at:
+        return None, run_at
+    if new.rank < Rank.ORDINARY or promote_due(tx, state, new.at):
+        return state.take_seq(), None
+    return None, new.at
+
+
+def _coalesce(tx: Transaction, state: InstanceState, new: NewExecution, older: Row) -> str:
+    """Have the older event of the same key do what the new one asks, at the earlier of their times and in its place in line."""
+    number, id_, seq, due, run_at, old_size = older
+    if seq is None and (new.run_at is None or new.run_at < due):
+        run_at = new.run_at
+        seq, due = _place(tx, state, new, run_at)
+    arguments, event = new.target.arguments, new.event
+    size = len(arguments) + len(event)
+    apart = size > LARGE
+    target = (new.callback, new.target.ns, new.target.method, new.cause, new.depth, size)
+    payload = (None, None) if apart else (arguments, event)
+    ready_at = None if seq is None else new.at
+    tx.run(_REPLACE, (seq, due, run_at, ready_at, *target, *payload, number))
+    if old_size > LARGE:
+        tx.run(_DELETE_PAYLOAD, (number,))
+    if apart:
+        tx.run(_REPLACE_PAYLOAD, (number, arguments, event))
+    state.pending_bytes += size - old_size
+    return str(id_)
+
+
+def cancel_waiting(tx: Transaction, state: InstanceState, number: int, size: int, at: Micros) -> None:
+    """End a waiting execution of the instance. The caller saves `state`."""
+    tx.run(_CANCEL, (at, number))
+    state.pending -= 1
+    state.pending_bytes -= size
+    if state.held == number:
+        state.held = None

@@ -1,0 +1,274 @@
+"""`SqliteStorage`: the verbs of the storage interface, each handed to the module that knows it.
+
+Writes go through the committer, reads run at once. Coroutines that read never wait for anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+from ropewalk.clock import Clock, Micros
+from ropewalk.storage.interface import StorageUnusable
+from ropewalk.storage.records import (
+    ActivityQuery,
+    Attempt,
+    Claim,
+    Execution,
+    ExecutionQuery,
+    Instance,
+    LogLine,
+    LogQuery,
+    NewExecution,
+    NewInstance,
+    NewVersion,
+    Node,
+    NumberedLogLine,
+    OwnedActivity,
+    Part,
+    Settled,
+    Settlement,
+    StorageLimits,
+    StorageStats,
+    Twist,
+    Version,
+    Workload,
+)
+from ropewalk.storage.sqlite import audit, claiming, deploying, executions, lifecycle, nodes, settling, upkeep, values, workspace
+from ropewalk.storage.sqlite.committer import Committer
+from ropewalk.storage.sqlite.driver import Connection
+from ropewalk.storage.sqlite.effects import are_heavy
+from ropewalk.storage.sqlite.reading import Reader
+from ropewalk.wire.messages import Json, NoteRecord, PriorityRecord, Target
+
+
+class SqliteStorage:
+    """A SQLite database, open; implements `Storage`. Used from one event loop."""
+
+    def __init__(self, path: Path, writer: Connection, reader: Connection, clock: Clock, limits: StorageLimits) -> None:
+        self._path = path
+        self._clock = clock
+        self._limits = limits
+        self._writer = writer
+        self._committer = Committer(writer, str(path))
+        self._write = self._committer.run
+        self._read = Reader(reader, str(path))
+
+    async def close(self) -> None:
+        """Commit what is queued and close the file; the last process to do so folds the log back into it."""
+        await self._committer.close()
+        self._read.close()
+        await asyncio.to_thread(self._writer.close)
+
+    # ── Twists and versions ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def deploy(self, new: NewVersion) -> Version:
+        """Store a version."""
+        return await self._write(lambda tx: deploying.deploy(tx, new), heavy=True)
+
+    async def twists(self) -> list[Twist]:
+        """All twists."""
+        return self._read.twists()
+
+    async def version(self, twist: str, number: int | None = None) -> Version | None:
+        """A version of a twist."""
+        return self._read.version(twist, number)
+
+    async def bundle(self, digest: str) -> dict[str, bytes]:
+        """The files of a bundle."""
+        files = self._read.bundle(digest)
+        if not files:
+            raise StorageUnusable(f"{self._path} lacks bundle {digest}, which a version in it names: restore it from a backup")
+        return files
+
+    # ── Instances ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def activate(self, new: NewInstance) -> None:
+        """Store an instance and its `activate` execution. Raises DoesNotApply."""
+        await self._write(lambda tx: lifecycle.activate(tx, new))
+
+    async def instance(self, instance: str) -> Instance | None:
+        """One instance."""
+        return self._read.instance(instance)
+
+    async def instances(self) -> list[Instance]:
+        """All instances."""
+        return self._read.instances()
+
+    async def begin_upgrades(self, twist: str, version: int, executions: Sequence[NewExecution]) -> None:
+        """Have instances run `upgrade`."""
+        await self._write(lambda tx: lifecycle.begin_upgrades(tx, twist, version, executions), heavy=True)
+
+    async def begin_deactivation(self, execution: NewExecution) -> None:
+        """Fence an instance off."""
+        await self._write(lambda tx: lifecycle.begin_deactivation(tx, execution), heavy=True)
+
+    async def erase(self, limit: int) -> int:
+        """Erase rows of deactivated instances."""
+        return await self._write(lambda tx: upkeep.erase(tx, limit, self._clock.now()), heavy=True)
+
+    # ── Executions ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def enqueue(self, new: NewExecution) -> str:
+        """Store an event."""
+        return await self._write(lambda tx: executions.enqueue(tx, new, self._limits))
+
+    async def claim(self, node: str, limit: int, *, only: str | None = None) -> list[Claim]:
+        """Lease instances. One who cancels this may hold leases that it doesn't know of, until `release`."""
+        return await self._write(lambda tx: claiming.claim(tx, node, limit, only, self._clock.now()), promised=False)
+
+    async def settle(self, settlement: Settlement) -> Settled:
+        """End an attempt."""
+        heavy = are_heavy(settlement.effects)
+        return await self._write(lambda tx: settling.settle(tx, settlement, self._limits), heavy=heavy)
+
+    async def commit_part(self, part: Part) -> None:
+        """Keep what a running attempt did so far."""
+        await self._write(lambda tx: settling.commit_part(tx, part, self._limits), heavy=are_heavy(part.effects))
+
+    async def next_wake(self) -> Micros | None:
+        """When the next claim can find something."""
+        return self._read.next_wake()
+
+    async def workload(self) -> Workload:
+        """How busy the database is."""
+        return self._read.workload(self._clock.now())
+
+    async def execution(self, execution: str) -> Execution | None:
+        """One execution."""
+        return self._read.execution(execution)
+
+    async def executions(self, query: ExecutionQuery) -> list[Execution]:
+        """Executions, newest first."""
+        return self._read.executions(query)
+
+    async def tasks(self, instance: str | None = None) -> list[Execution]:
+        """Pending tasks, newest first."""
+        return self._read.tasks(instance)
+
+    async def attempts(self, execution: str) -> list[Attempt]:
+        """The ended attempts of an execution."""
+        return self._read.attempts(execution)
+
+    async def retry(self, execution: str, at: Micros) -> None:
+        """Queue an execution again."""
+        await self._write(lambda tx: executions.retry(tx, execution, at))
+
+    async def cancel(self, execution: str, at: Micros) -> bool:
+        """Cancel an execution."""
+        return await self._write(lambda tx: executions.cancel(tx, execution, at))
+
+    async def find(self, kind: str, prefix: str) -> list[str]:
+        """Ids that begin with `prefix`."""
+        return self._read.find(kind, prefix)
+
+    # ── Logs ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def append_logs(self, instance: str, execution: str, lines: Sequence[LogLine]) -> None:
+        """Keep log lines of an attempt that goes on. Not synced by itself: what power loss takes, it takes with the attempt."""
+        await self._write(lambda tx: executions.append_logs(tx, instance, execution, lines), promised=False)
+
+    async def logs(self, query: LogQuery) -> list[NumberedLogLine]:
+        """Log lines, oldest first."""
+        return self._read.logs(query)
+
+    # ── The store and callbacks ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def read_values(self, instance: str, ns: str, keys: Sequence[str], at: Micros) -> dict[str, Json]:
+        """Unexpired values."""
+        return self._read.read_values(instance, ns, keys, at)
+
+    async def read_keys(self, instance: str, ns: str, prefix: str, at: Micros) -> list[str]:
+        """Unexpired keys."""
+        return self._read.read_keys(instance, ns, prefix, at)
+
+    async def write_values(self, instance: str, ns: str, values_: dict[str, Json | None], at: Micros) -> None:
+        """Write values from outside an execution."""
+        await self._write(lambda tx: values.write_values(tx, instance, ns, values_, at, self._limits))
+
+    async def callback(self, instance: str, token: str) -> Target | None:
+        """What a callback stands for."""
+        return self._read.callback(instance, token)
+
+    # ── The workspace ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def root_priority(self) -> PriorityRecord:
+        """The root priority."""
+        return self._read.root_priority()
+
+    async def priority(self, priority: str) -> PriorityRecord | None:
+        """One priority."""
+        return self._read.priority(priority)
+
+    async def priorities(self) -> list[PriorityRecord]:
+        """All priorities, parents first."""
+        return self._read.priorities()
+
+    async def create_priority(self, new: PriorityRecord) -> None:
+        """Store a priority."""
+        await self._write(lambda tx: workspace.create_priority(tx, new))
+
+    async def activities(self, query: ActivityQuery) -> list[OwnedActivity]:
+        """Activities, newest first."""
+        return self._read.activities(query)
+
+    async def activities_by_id(self, ids: Sequence[str]) -> dict[str, OwnedActivity]:
+        """Activities by id."""
+        return self._read.activities_by_id(ids)
+
+    async def activities_by_source(self, priority: str, sources: Sequence[str]) -> dict[str, OwnedActivity]:
+        """Activities by source."""
+        return self._read.activities_by_source(priority, sources)
+
+    async def activities_by_meta(self, twist: str, key: str, value: Json) -> list[OwnedActivity]:
+        """Activities by an entry of their meta."""
+        return self._read.activities_by_meta(twist, key, value)
+
+    async def notes(self, activity: str) -> list[NoteRecord]:
+        """Notes of an activity."""
+        return self._read.notes(activity)
+
+    async def notes_by_id(self, ids: Sequence[str]) -> dict[str, NoteRecord]:
+        """Notes by id."""
+        return self._read.notes_by_id(ids)
+
+    async def notes_by_key(self, activity: str, keys: Sequence[str]) -> dict[str, NoteRecord]:
+        """Notes by key."""
+        return self._read.notes_by_key(activity, keys)
+
+    # ── Nodes ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def register(self, node: Node) -> None:
+        """Make a node known."""
+        await self._write(lambda tx: nodes.register(tx, node), promised=False)
+
+    async def heartbeat(self, node: str, expires: float) -> bool:
+        """Move a node's expiry."""
+        return await self._write(lambda tx: nodes.heartbeat(tx, node, expires), promised=False)
+
+    async def nodes(self) -> list[Node]:
+        """Nodes that are known."""
+        return self._read.nodes()
+
+    async def release(self, node: str, at: Micros) -> int:
+        """End a node's leases."""
+        return await self._write(lambda tx: nodes.release(tx, node, at), heavy=True)
+
+    # ── Upkeep and liveness ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def sweep(self, limit: int) -> int:
+        """Remove expired values."""
+        return await self._write(lambda tx: upkeep.sweep(tx, limit, self._clock.now()), promised=False, heavy=True)
+
+    def changed(self) -> bool:
+        """Whether another process wrote."""
+        return self._committer.changed()
+
+    def stats(self) -> StorageStats:
+        """What this has done since it was opened."""
+        return self._committer.stats()
+
+    async def audit(self, at: Micros, *, repair: bool) -> list[str]:
+        """Find what is stuck, and mend it."""
+        return await audit.audit(self._path, self._write, at, repair=repair)

@@ -1,0 +1,54 @@
+"""What is removed in the background, some rows at a time: rows of deactivated instances, and values whose time is over."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final
+
+from ropewalk.clock import Micros
+from ropewalk.storage.sqlite.committer import Transaction
+from ropewalk.storage.sqlite.lifecycle import cancel_some
+
+_GONE: Final = "SELECT id FROM instances INDEXED BY instances_gone WHERE status = 'gone' LIMIT 1"
+
+_ERASE_VALUES: Final = """
+    DELETE FROM store WHERE (instance, ns, key) IN (SELECT instance, ns, key FROM store WHERE instance = ? LIMIT ?)
+    """
+
+_ERASE_CALLBACKS: Final = """
+    DELETE FROM callbacks WHERE (instance, token) IN (SELECT instance, token FROM callbacks WHERE instance = ? LIMIT ?)
+    """
+
+_ERASED: Final = """
+    UPDATE instances SET status = 'erased', pending = 0, pending_bytes = 0, store_bytes = 0, callbacks = 0 WHERE id = ?
+    """
+
+
+def erase(tx: Transaction, limit: int, at: Micros) -> int:
+    """Erase up to `limit` rows of deactivated instances, and cancel what still waits of them; returns how many there were."""
+    left = limit
+    while left > 0 and (instance := tx.value(_GONE)) is not None:
+        for statement in (_ERASE_VALUES, _ERASE_CALLBACKS):
+            tx.run(statement, (instance, left))
+            left -= tx.changed()
+        left -= cancel_some(tx, instance, left, at)[0]
+        if left > 0:
+            tx.run(_ERASED, (instance,))
+    return limit - left
+
+
+_EXPIRED: Final = """
+    DELETE FROM store WHERE (instance, ns, key) IN (
+        SELECT instance, ns, key FROM store INDEXED BY store_expiring WHERE expires_at <= ? ORDER BY expires_at LIMIT ?
+    ) RETURNING instance, size
+    """
+
+
+def sweep(tx: Transaction, limit: int, at: Micros) -> int:
+    """Remove up to `limit` values whose time is over; returns how many there were."""
+    removed = tx.rows(_EXPIRED, (at, limit))
+    freed: Counter[str] = Counter()
+    for instance, size in removed:
+        freed[instance] += size
+    tx.run_many("UPDATE instances SET store_bytes = store_bytes - ? WHERE id = ?", [(size, id_) for id_, size in freed.items()])
+    return len(removed)
