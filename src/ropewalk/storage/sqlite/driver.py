@@ -47,6 +47,10 @@ class Connection(Protocol):
         """Set or ask for a setting."""
         ...
 
+    def config(self, option: int, *arguments: int) -> int:
+        """Set an option of `sqlite3_db_config`."""
+        ...
+
     def set_busy_timeout(self, milliseconds: int) -> None:
         """Say how long to wait for locks."""
         ...
