@@ -87,9 +87,9 @@ async def _follow(state: State, service: Service, query: LogQuery, last: int) ->
     """Print lines as they are written; of one execution until it is over."""
     from msgspec.structs import replace
 
-    over = False
+    look, over = True, False
     while not over:
-        if service.storage.changed():
+        if look:
             # Whether it is over is asked first: what it wrote until then is read after.
             over = await _is_over(service, query.execution)
             for line in await service.storage.logs(replace(query, after=last)):
@@ -97,6 +97,7 @@ async def _follow(state: State, service: Service, query: LogQuery, last: int) ->
                 last = line.number
         else:
             await asyncio.sleep(_POLL)
+        look = service.storage.changed()
 
 
 async def _is_over(service: Service, execution: str | None) -> bool:
