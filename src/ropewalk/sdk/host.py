@@ -37,18 +37,25 @@ class Running:
     """One attempt: the twist and its tools by namespace, the event it runs for, and the host that answers.
 
     Attributes:
+        start: the event, once there is one.
         began: seconds since boot at which the attempt was started.
         no_commit: why `commit()` is refused just now, "" when it is not.
     """
 
     __slots__ = ("began", "host", "no_commit", "start", "units")
 
-    def __init__(self, host: Host, start: Start) -> None:
+    start: Start
+
+    def __init__(self, host: Host) -> None:
         self.host = host
-        self.start = start
-        self.began = SystemClock().boottime()
+        self.began = 0.0
         self.units: dict[str, Unit] = {}
         self.no_commit = ""
+
+    def begin(self, start: Start) -> None:
+        """Take the event: from here on the units may be used."""
+        self.start = start
+        self.began = SystemClock().boottime()
 
     def check_commit(self) -> None:
         """Raise PermissionDenied where the work happens as a whole or not at all."""

@@ -1,0 +1,438 @@
+"""Imports an author's module, finds its twist, checks it and describes it.
+
+Everything that can be known to be wrong is said here, at deploy, with file, line and name: afterwards an event may find the method
+gone, but never badly formed. Before: `zygote`, in a process that trusts nothing of the author's. After: the host, which stores the
+manifest and lets it rule, and `attempt`, which follows the plan.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import logging
+import sys
+import types
+import typing
+from collections.abc import Callable, Iterable
+from functools import cache
+from typing import Any, Final, cast
+
+import msgspec
+
+from ropewalk.errors import InvalidValue, NotSerializable
+from ropewalk.guest.logs import OUTPUT
+from ropewalk.guest.plan import LIFECYCLE, TOOLS_DEEP, Plan, ToolPlan, declared_tools, every_tool, hooks_of
+from ropewalk.guest.raised import message_of, traceback_of
+from ropewalk.sdk.checks import seconds
+from ropewalk.sdk.methods import Method, methods_of
+from ropewalk.sdk.options import Options, option_fields
+from ropewalk.sdk.settings import Limits, RetryPolicy
+from ropewalk.sdk.tool import BuiltIn, Tool
+from ropewalk.sdk.twist import Twist
+from ropewalk.sdk.unit import Unit
+from ropewalk.sdk.values import encode, reader_of
+from ropewalk.wire.control import (
+    Import,
+    Imported,
+    ImportFailed,
+    LimitsInfo,
+    Manifest,
+    Method as MethodInfo,
+    OptionField,
+    Parameter,
+    RetryInfo,
+    ToolInfo,
+)
+from ropewalk.wire.messages import PROTOCOL
+
+DESCRIPTION_LIMIT: Final = 4_000
+"""Most characters of a twist's description."""
+
+_HOOKS: Final = tuple(f"{when}_{lifecycle}" for lifecycle in LIFECYCLE for when in ("pre", "post"))
+_OWN: Final = frozenset(name for name in vars(Unit) if not name.startswith("_"))
+
+_plans: dict[type, Plan] = {}
+
+
+class BadTwist(Exception):
+    """The module's twist is not well formed; the message says where and how."""
+
+
+def load(request: Import) -> tuple[type | None, Imported | ImportFailed]:
+    """Import what the host names and describe its twist. Whatever the module does short of ending the process, this returns."""
+    OUTPUT.install()
+    try:
+        module = _import(request.module)
+        cls = _find(module, request.cls)
+        plan = _plan(cls, request.memory)
+        manifest = _describe(plan)
+        OUTPUT.adopt_root_logger()
+    except BadTwist as error:
+        return None, ImportFailed(type="BadTwist", message=str(error))
+    except BaseException as error:  # noqa: BLE001 — the module is the author's: SystemExit, RecursionError, anything
+        return None, ImportFailed(type=_type_name(error), message=_why(error, request.module), traceback=traceback_of(error))
+    _plans[cls] = plan
+    return cls, Imported(manifest=manifest)
+
+
+def plan_of(cls: type) -> Plan:
+    """Return the plan of a class that `load` has returned."""
+    return _plans[cls]
+
+
+def plan_ours(cls: type[Twist]) -> None:
+    """Plan a class of the runtime's own."""
+    _plans[cls] = _plan(cls, 0)
+
+
+# ── Importing ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _import(name: str) -> types.ModuleType:
+    if name in sys.modules:
+        raise BadTwist(f"the module's name {name!r} is already that of a Python module: rename {name}.py, to twist.py for one")
+    importlib.invalidate_caches()
+    return importlib.import_module(name)
+
+
+def _why(error: BaseException, module: str) -> str:
+    """Say why a module could not be imported."""
+    match error:
+        case SyntaxError():
+            return f"{_file_name(error.filename)}:{error.lineno}: {error.msg}"
+        case ModuleNotFoundError(name=str(missing)) if missing == module:
+            return f"there is no module {module!r} in the bundle"
+        case ModuleNotFoundError(name=str(missing)):
+            return (
+                f"{_line_of(error)}there is no module {missing!r} in the sandbox: if it is a package, name it in the dependencies; "
+                "if it is a file of the project, put it into the folder that is deployed"
+            )
+        case _:
+            return f"{_line_of(error)}{_type_name(error)}: {message_of(error)}"
+
+
+def _line_of(error: BaseException) -> str:
+    """Return `file:line: ` of the author's line that raised, "" when it is not known."""
+    found = ""
+    trace = error.__traceback__
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename
+        if "/ropewalk/" not in file and not file.startswith("<") and "/lib/python" not in file:
+            found = f"{_file_name(file)}:{trace.tb_lineno}: "
+        trace = trace.tb_next
+    return found
+
+
+def _file_name(path: str | None) -> str:
+    """Return a path as the author knows it, below the bundle's folder."""
+    return (path or "<unknown>").removeprefix("/twist/")
+
+
+def _type_name(error: BaseException) -> str:
+    return str.__str__(type(error).__name__)[:200]
+
+
+# ── Finding ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _find(module: types.ModuleType, named: str | None) -> type[Twist]:
+    """Return the class that the manifest names, or else the one public Twist that the module defines."""
+    if named is not None:
+        cls = getattr(module, named, None)
+        if not isinstance(cls, type) or not issubclass(cls, Twist):
+            raise BadTwist(f"{module.__name__} has no Twist named {named!r}, which the project's configuration names")
+        return cls
+    found = [
+        value
+        for name, value in vars(module).items()
+        if isinstance(value, type) and issubclass(value, Twist) and value.__module__ == module.__name__ and not name.startswith("_")
+    ]
+    found = list(dict.fromkeys(found))
+    if not found:
+        raise BadTwist(f"{module.__name__} defines no twist: a module has one public class that subclasses ropewalk.Twist")
+    if len(found) > 1:
+        names = " and ".join(cls.__name__ for cls in found)
+        raise BadTwist(
+            f"{module.__name__} defines {len(found)} twists, {names}: keep one, put an underscore before the others, "
+            'or name one in pyproject.toml ([tool.ropewalk] twist = "module:Class")'
+        )
+    return found[0]
+
+
+# ── Checking ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _plan(cls: type[Twist], memory: int) -> Plan:
+    """Check the class and its tools and take them apart."""
+    _check_settings(cls)
+    options = _options_class(cls)
+    tools = _tools(cls, "", 0)
+    for unit in (cls, *(type(tool.declared) for tool in every_tool(tools) if isinstance(tool.declared, Tool))):
+        _check_unit(unit)
+        logger = logging.getLogger(unit.__qualname__)
+        if logger.level == logging.NOTSET:
+            logger.setLevel(logging.DEBUG)
+    hooks = {lifecycle: hooks_of(tools, lifecycle) for lifecycle in LIFECYCLE}
+    return Plan(cls=cls, options=options, tools=tools, hooks=hooks, memory=memory, prepares=cls.__init__ is not Twist.__init__)
+
+
+def _check_settings(cls: type[Twist]) -> None:
+    if not isinstance(cls.limits, Limits):
+        raise BadTwist(f"{_place(cls)}{cls.__name__}.limits is {cls.limits!r:.80}: write limits = Limits(cpu=10)")
+    if not isinstance(cls.retry, RetryPolicy):
+        raise BadTwist(f"{_place(cls)}{cls.__name__}.retry is {cls.retry!r:.80}: write retry = RetryPolicy(attempts=3)")
+    if cls.concurrency != 1 or isinstance(cls.concurrency, bool):
+        raise BadTwist(f"{_place(cls)}{cls.__name__}.concurrency is {cls.concurrency!r:.80}: only 1 can be had for now")
+    if cls.__init__ is not Twist.__init__ and not _callable_without_arguments(cls):
+        raise BadTwist(f"{_place(cls.__init__)}{cls.__name__}.__init__ takes arguments: the runtime has none to give; declare Options")
+
+
+def _callable_without_arguments(cls: type) -> bool:
+    own: Callable[..., Any] = cls.__init__
+    try:
+        inspect.signature(own).bind(None)
+    except TypeError:
+        return False
+    return True
+
+
+def _check_unit(cls: type[Unit]) -> None:
+    """Check a twist's or tool's methods: what the runtime calls is async and takes what it is given, and nothing hides the SDK's own."""
+    for base in cls.__mro__:
+        if base.__module__.startswith("ropewalk.sdk."):
+            continue
+        for name, value in vars(base).items():
+            if name in _OWN:
+                raise BadTwist(f"{_place(value)}{cls.__name__}.{name} hides what every twist and tool has under that name: rename it")
+            if (name in LIFECYCLE and issubclass(cls, Twist)) or (name in _HOOKS and issubclass(cls, Tool)):
+                _check_called(cls, name, value)
+            if isinstance(value, type) and issubclass(value, Tool | BuiltIn) and value.__module__ != base.__module__:
+                raise BadTwist(f"{cls.__name__}.{name} is the class {value.__name__} itself: write {name} = {value.__name__}(...)")
+    _methods(cls)
+
+
+def _check_called(cls: type, name: str, value: object) -> None:
+    if not inspect.iscoroutinefunction(value):
+        raise BadTwist(f"{_place(value)}{cls.__name__}.{name} is not async: write async def {name}(...)")
+    count = 2 if name.endswith("_activate") or name == "activate" else 1
+    try:
+        inspect.signature(value).bind(*[None] * count)
+    except TypeError as error:
+        takes = f"{name}(self, priority: Priority)" if count > 1 else f"{name}(self)"
+        raise BadTwist(f"{_place(value)}{cls.__name__}.{name}: {error}: write async def {takes}") from None
+
+
+def _methods(cls: type) -> dict[str, Method]:
+    """Return a unit's methods, their annotations resolved and what converts to them made."""
+    try:
+        methods = methods_of(cls)
+    except Exception:
+        # Annotations are expressions of the author's; resolving one may raise anything. Find which it was.
+        _refuse_annotations(cls)
+        raise
+    return methods
+
+
+def _refuse_annotations(cls: type) -> None:
+    for base in cls.__mro__:
+        for name, value in vars(base).items():
+            if not inspect.iscoroutinefunction(value):
+                continue
+            try:
+                Method(name, value)
+            except Exception as error:  # noqa: BLE001 — as above
+                raise BadTwist(
+                    f"{_place(value)}an annotation of {cls.__name__}.{name} cannot be resolved: {_type_name(error)}: {message_of(error)}; "
+                    "import what it names at the top of the module, outside `if TYPE_CHECKING:`"
+                ) from None
+
+
+def _options_class(cls: type[Unit]) -> type[Options] | None:
+    """Return the Options class that a unit annotates as `options`."""
+    for base in cls.__mro__:
+        annotation = inspect.get_annotations(base).get("options")
+        if annotation is None:
+            continue
+        namespace = vars(sys.modules[base.__module__])
+        holder = types.SimpleNamespace(__annotations__={"options": annotation})
+        try:
+            options = typing.get_type_hints(holder, namespace, dict(vars(base)))["options"]
+        except Exception as error:  # noqa: BLE001 — an expression of the author's
+            raise BadTwist(
+                f"{_place(base)}the annotation of {base.__name__}.options cannot be resolved: {_type_name(error)}: {message_of(error)}"
+            ) from None
+        if not isinstance(options, type) or not issubclass(options, Options):
+            raise BadTwist(f"{_place(base)}{base.__name__}.options is annotated as {options!r:.80}: use a subclass of ropewalk.Options")
+        return _checked_options(options)
+    return None
+
+
+def _checked_options(options: type[Options]) -> type[Options]:
+    try:
+        fields = option_fields(options)
+        reader_of(options)
+        for field in fields:
+            reader_of(field.type)
+    except Exception as error:  # noqa: BLE001 — expressions of the author's
+        raise BadTwist(
+            f"{_place(options)}the fields of {options.__name__} cannot be read: {_type_name(error)}: {message_of(error)}"
+        ) from None
+    return options
+
+
+def _tools(cls: type[Unit], ns: str, depth: int) -> tuple[ToolPlan, ...]:
+    if depth > TOOLS_DEEP:
+        raise BadTwist(f"the tool {ns} is the {depth}th below another: a tool that declares its own class never ends")
+    return tuple(_tool(cls, name, f"{ns}.{name}".removeprefix("."), declared, depth) for name, declared in declared_tools(cls))
+
+
+def _tool(owner: type[Unit], name: str, ns: str, declared: Tool | BuiltIn, depth: int) -> ToolPlan:
+    if name in _OWN:
+        raise BadTwist(f"{_place(owner)}{owner.__name__}.{name} hides what every twist and tool has under that name: rename the tool")
+    if isinstance(declared, BuiltIn):
+        return ToolPlan(name=name, ns=ns, declared=declared, options=None, tools=())
+    options = _given_options(owner, name, declared)
+    return ToolPlan(name=name, ns=ns, declared=declared, options=options, tools=_tools(type(declared), ns, depth + 1))
+
+
+def _given_options(owner: type, name: str, declared: Tool) -> Options | None:
+    """Return the options that a tool's declaration gives, as the tool's own class says they are."""
+    wanted = _options_class(type(declared))
+    given = vars(declared).get("_given", {})
+    where = f"{_place(owner)}{owner.__name__}.{name} = {type(declared).__name__}(...)"
+    if isinstance(given, Options):
+        if wanted is None or not isinstance(given, wanted):
+            raise BadTwist(f"{where} is given a {type(given).__name__}, and takes {wanted.__name__ if wanted else 'no options'}")
+        return given
+    if not isinstance(given, dict):
+        raise BadTwist(f"{where} is given {given!r:.60}: give keyword arguments, or one Options object")
+    if wanted is None:
+        if given:
+            raise BadTwist(f"{where} is given {', '.join(given)}, and takes no options")
+        return None
+    unknown = set(given) - {field.name for field in option_fields(wanted)}
+    if unknown:
+        raise BadTwist(f"{where} is given {', '.join(sorted(unknown))}, which {wanted.__name__} does not have")
+    try:
+        return cast("Options", reader_of(wanted)(encode(given, "an option")))
+    except (msgspec.ValidationError, InvalidValue, NotSerializable) as error:
+        raise BadTwist(f"{where}: {error}") from None
+
+
+def _place(thing: Any) -> str:
+    """Return `file:line: ` of a class or function, "" when it is not known."""
+    code = getattr(thing, "__code__", None)
+    if code is not None:
+        return f"{_file_name(code.co_filename)}:{code.co_firstlineno}: "
+    try:
+        return f"{_file_name(inspect.getsourcefile(thing))}:{inspect.getsourcelines(thing)[1]}: "
+    except (OSError, TypeError):
+        return ""
+
+
+# ── Describing ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _describe(plan: Plan) -> Manifest:
+    cls = plan.cls
+    tools = list(every_tool(plan.tools))
+    units: list[tuple[str, type]] = [("", cls), *((tool.ns, type(tool.declared)) for tool in tools if isinstance(tool.declared, Tool))]
+    return Manifest(
+        protocol=PROTOCOL,
+        python=".".join(map(str, sys.version_info[:3])),
+        cls=cls.__name__,
+        description=inspect.cleandoc(cls.__doc__ or "")[:DESCRIPTION_LIMIT].encode(errors="replace").decode(),
+        methods=[_method_info(ns, method) for ns, unit in units for method in methods_of(unit).values()],
+        tools=[_tool_info(tool) for tool in tools],
+        options=[] if plan.options is None else [_option_field(plan.options, field) for field in option_fields(plan.options)],
+        limits=_limits_info(cls.limits),
+        retry=_retry_info(cls.retry),
+        concurrency=cls.concurrency,
+    )
+
+
+def _method_info(ns: str, method: Method) -> MethodInfo:
+    parameters = method.signature.parameters.values()
+    return MethodInfo(
+        ns=ns,
+        name=method.name,
+        parameters=[Parameter(name=p.name, kind=p.kind.name, required=p.default is p.empty and p.kind not in _REST) for p in parameters],
+    )
+
+
+_REST: Final = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+def _tool_info(tool: ToolPlan) -> ToolInfo:
+    if isinstance(tool.declared, BuiltIn):
+        return ToolInfo(ns=tool.ns, kind=tool.declared.kind, options=encode(tool.declared.declared(), "the options of", tool.ns))
+    given = {} if tool.options is None else tool.options
+    return ToolInfo(ns=tool.ns, kind="custom", options=encode(given, "the options of", tool.ns))
+
+
+def _option_field(options: type[Options], field: msgspec.structs.FieldInfo) -> OptionField:
+    where = f"{options.__name__}.{field.name}"
+    default = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+    try:
+        json = None if field.required else encode(default, "the default of", where)
+    except NotSerializable as error:
+        raise BadTwist(f"{_place(options)}{error}") from None
+    return OptionField(
+        ns="",
+        name=field.name,
+        type=_json_type(field.type),
+        annotation=inspect.formatannotation(field.type),
+        required=field.required,
+        default=json,
+    )
+
+
+_JsonType = typing.Literal["string", "integer", "number", "boolean", "secret", "json"]
+
+
+def _json_type(annotation: Any) -> _JsonType:
+    """Return the one JSON type of a field's values, null aside; `json` when there are several, or they are made of others."""
+    try:
+        schema = msgspec.json.schema(annotation)
+    except TypeError:
+        return "json"
+    found = {
+        _schema_type(part) for part in schema.get("anyOf", [schema]) if part.get("type") != "null" and part.get("enum") != [None]
+    }
+    return found.pop() if len(found) == 1 else "json"
+
+
+def _schema_type(schema: dict[str, Any]) -> _JsonType:
+    kinds: Iterable[str] = [schema["type"]] if "type" in schema else {_json_name(value) for value in schema.get("enum", [])}
+    match sorted(kinds):
+        case ["string"]:
+            return "string"
+        case ["integer"]:
+            return "integer"
+        case ["number"]:
+            return "number"
+        case ["boolean"]:
+            return "boolean"
+        case _:
+            return "json"
+
+
+@cache
+def _json_name(value: object) -> str:
+    return "string" if isinstance(value, str) else "integer" if isinstance(value, int) else "other"
+
+
+def _limits_info(limits: Limits) -> LimitsInfo:
+    return LimitsInfo(
+        cpu=None if limits.cpu is None else seconds(limits.cpu, "cpu"),
+        wall=None if limits.wall is None else seconds(limits.wall, "wall"),
+        memory=limits.memory,
+        requests=limits.requests,
+        logs=limits.logs,
+    )
+
+
+def _retry_info(retry: RetryPolicy) -> RetryInfo:
+    return RetryInfo(
+        attempts=retry.attempts, first=seconds(retry.first, "first"), maximum=seconds(retry.maximum, "maximum"), ordered=retry.ordered
+    )

@@ -1,0 +1,252 @@
+"""A host played by the test: forks a real process that runs `serve` on a real socket, and speaks the real protocol to it.
+
+The child is not sandboxed. Its module is written to a folder and imported by `load`, as in a version zygote.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ropewalk.wire.control import Import, Imported, ImportFailed, ZygoteReport
+from ropewalk.wire.frames import MESSAGE_LIMIT_FROM_GUEST, FrameDecoder, encode_frames
+from ropewalk.wire.messages import (
+    Answer,
+    CallbackCreate,
+    CallbackResolve,
+    Failure,
+    Finished,
+    GuestMessage,
+    HostMessage,
+    Log,
+    PriorityRecord,
+    Raised,
+    Start,
+    StoreDelete,
+    StoreKeys,
+    StoreRead,
+    StoreWrite,
+    Target,
+    TaskRun,
+)
+
+PRIORITY = "6a1c4a6e-0000-4000-8000-000000000001"
+INSTANCE = "instance-1"
+PREAMBLE = "import asyncio, logging, os, sys, time\nfrom ropewalk import *\nfrom ropewalk.tools import Network, Plot\n"
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(GuestMessage).decode
+Answering = Callable[[Any], object]
+
+
+class Gone(Exception):
+    """The process ended without a last word."""
+
+
+class Guest:
+    """The process, as the host sees it: what it said so far, and a store and callbacks for the calls that every twist makes."""
+
+    def __init__(self, connection: socket.socket, pid: int) -> None:
+        self.connection = connection
+        self.pid = pid
+        self.calls: list[Any] = []
+        self.logs: list[Log] = []
+        self.store: dict[tuple[str, str], bytes] = {}
+        self.callbacks: dict[str, Target] = {}
+        self.answers: dict[type[Any], Answering] = {}
+        self._decoder = FrameDecoder(MESSAGE_LIMIT_FROM_GUEST)
+        self._pending: list[GuestMessage] = []
+
+    def send(self, message: HostMessage) -> None:
+        self.connection.sendall(encode_frames(_encode(message)))
+
+    def receive(self) -> GuestMessage:
+        while not self._pending:
+            data = self.connection.recv(65536)
+            if not data:
+                raise Gone
+            self._pending += [_decode(message) for message in self._decoder.feed(data)]
+        return self._pending.pop(0)
+
+    def next_call(self) -> Any:
+        """Return what the process says next, log lines aside."""
+        while isinstance(message := self.receive(), Log):
+            self.logs.append(message)
+        if not isinstance(message, Finished | Raised):
+            self.calls.append(message)
+        return message
+
+    def answer(self, call: Any, value: object = None) -> None:
+        self.send(Answer(id=call.id, value=msgspec.Raw(_encode(value))))
+
+    def last_word(self) -> Finished | Raised:
+        """Answer calls until the method has ended; say how."""
+        while not isinstance(message := self.next_call(), Finished | Raised):
+            self.answer_as_usual(message)
+        return message
+
+    def answer_as_usual(self, call: Any) -> None:
+        try:
+            value = self.answers.get(type(call), self._usual)(call)
+        except Exception as error:  # noqa: BLE001 — told to the guest, as the host does
+            self.send(Failure(id=call.id, error=type(error).__name__, message=str(error)))
+        else:
+            self.answer(call, value)
+
+    def result(self) -> Any:
+        message = self.last_word()
+        assert isinstance(message, Finished), message
+        return msgspec.json.decode(message.result)
+
+    def raised(self) -> Raised:
+        message = self.last_word()
+        assert isinstance(message, Raised), message
+        return message
+
+    def lines(self, level: int = 0) -> list[str]:
+        return [line.message for line in self.logs if line.level >= level]
+
+    def exit_status(self) -> int:
+        """Wait for the process and return how it ended, as `os.waitstatus_to_exitcode` does."""
+        _, status = os.waitpid(self.pid, 0)
+        self.pid = 0
+        return os.waitstatus_to_exitcode(status)
+
+    def _usual(self, call: Any) -> object:
+        match call:
+            case StoreRead(ns=ns, keys=keys):
+                return {key: self.store[ns, key] for key in keys if (ns, key) in self.store}
+            case StoreWrite(ns=ns, items=items):
+                self.store |= {(ns, key): value for key, value in items.items()}
+            case StoreDelete(ns=ns, keys=keys):
+                for key in keys:
+                    self.store.pop((ns, key), None)
+            case StoreKeys(ns=ns, prefix=prefix):
+                return sorted(key for of, key in self.store if of == ns and key.startswith(prefix))
+            case CallbackCreate(target=target):
+                token = f"cb_{len(self.callbacks)}"
+                self.callbacks[token] = target
+                return token
+            case CallbackResolve(token=token):
+                return self.callbacks[token]
+            case TaskRun():
+                return f"task-{call.id}"
+            case _:
+                pass
+        return None
+
+
+class Version:
+    """An author's module in a folder, to run attempts of.
+
+    Args:
+        folder: where the module is written.
+        source: the module, after imports of what most need; or the body of a twist's class.
+        name: the module's.
+    """
+
+    def __init__(self, folder: Path, source: str, name: str = "twist_under_test") -> None:
+        self.folder = folder
+        self.name = name
+        (folder / f"{name}.py").write_text(PREAMBLE + textwrap.dedent(source), encoding="utf-8")
+
+    def load(self, cls: str | None = None) -> Imported | ImportFailed:
+        """Import the module in a process of its own, as a version zygote does, and return what it reports."""
+
+        def report(connection: socket.socket) -> None:
+            sys.path.insert(0, str(self.folder))
+            from ropewalk.guest import author
+
+            _, said = author.load(Import(module=self.name, cls=cls, memory=1 << 27, cpu=60.0))
+            connection.sendall(msgspec.msgpack.encode(said))
+
+        with _forked(report) as (connection, _):
+            packet = b"".join(iter(lambda: connection.recv(65536), b""))
+        return msgspec.msgpack.decode(packet, type=ZygoteReport)
+
+    @contextmanager
+    def attempt(
+        self, method: str = "main", *args: object, ns: str = "", event: bytes = b"[]", options: object = None, memory: int = 0, **start: Any
+    ) -> Iterator[Guest]:
+        """Have a process run `method` with `args` bound to it."""
+
+        def serve(connection: socket.socket) -> None:
+            sys.path.insert(0, str(self.folder))
+            from ropewalk.guest import attempt, author, rehearsal
+
+            twist, said = author.load(Import(module=self.name, cls=None, memory=memory, cpu=60.0))
+            assert twist is not None, said
+            rehearsal.warm(twist)
+            if memory:
+                _limit_memory(memory)
+            attempt.serve(connection.detach(), twist)
+
+        with _forked(serve) as (connection, pid):
+            guest = Guest(connection, pid)
+            target = Target(ns=ns, method=method, arguments=msgspec.json.encode([args, {}]))
+            guest.send(start_message(target, event=event, options=msgspec.json.encode(options or {}), **start))
+            try:
+                yield guest
+            finally:
+                if guest.pid:
+                    os.kill(pid, signal.SIGKILL)
+                    os.waitpid(pid, 0)
+
+
+def start_message(target: Target, **fields: Any) -> Start:
+    given: dict[str, Any] = {
+        "execution": "execution-1",
+        "attempt": 1,
+        "instance": INSTANCE,
+        "version": 3,
+        "previous_version": None,
+        "trigger": "task",
+        "event": b"[]",
+        "options": b"{}",
+        "priority": PriorityRecord(id=PRIORITY, title="Root"),
+        "seed": bytes(range(16)),
+        "started_at": 1_700_000_000_000_000,
+        "cpu": 60.0,
+        "wall": 120.0,
+        "requests": 1000,
+    }
+    return Start(target=target, **(given | fields))
+
+
+@contextmanager
+def _forked(child: Callable[[socket.socket], object]) -> Iterator[tuple[socket.socket, int]]:
+    """Run `child` in a forked process with one end of a socket pair, and give the other end."""
+    ours, theirs = socket.socketpair()
+    ours.settimeout(20)
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            ours.close()
+            child(theirs)
+            status = 0
+        finally:
+            os._exit(status)
+    theirs.close()
+    try:
+        yield ours, pid
+    finally:
+        ours.close()
+
+
+def _limit_memory(beyond: int) -> None:
+    """Let the process have `beyond` bytes more than it has."""
+    import resource
+
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[5])
+    bytes_allowed = pages * resource.getpagesize() + beyond
+    resource.setrlimit(resource.RLIMIT_DATA, (bytes_allowed, bytes_allowed))
