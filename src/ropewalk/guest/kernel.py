@@ -145,7 +145,7 @@ def _write(path: str, text: str) -> None:
 
 
 def mount(source: str, target: str, kind: str | None, flags: int, data: str | None = None) -> None:
-    """Call mount(2)."""
+    """Show `source`, or a new file system of `kind`, at `target`."""
     encoded = [None if text is None else os.fsencode(text) for text in (source, target, kind, data)]
     result = _libc.mount(encoded[0], encoded[1], encoded[2], ctypes.c_ulong(flags), encoded[3])
     _checked(result, f"mount {source} at {target}")

@@ -27,12 +27,12 @@ from ropewalk.guest import kernel, zygote
 from ropewalk.wire.control import CONTROL_LIMIT, Exit, Exits, Ready, RootCommand, RootReport, Spawn, Spawned, Sweep
 from ropewalk.wire.plan import CONTROL_FD, Confinement, decode_plan
 
-COMMON_MODULES: Final = (
-    "asyncio base64 bisect calendar collections.abc colorsys contextvars copy csv ctypes dataclasses datetime decimal difflib enum "
-    "fnmatch fractions functools graphlib hashlib heapq hmac html html.parser inspect io ipaddress itertools json linecache logging math "
-    "mimetypes numbers operator pathlib pprint queue random re secrets statistics string struct textwrap threading time tokenize traceback "
-    "types typing unicodedata urllib.parse uuid warnings weakref zlib zoneinfo email.utils encodings.idna"
-).split()
+COMMON_MODULES: Final = """
+asyncio base64 bisect calendar collections.abc colorsys contextvars copy csv ctypes dataclasses datetime decimal difflib
+email.utils encodings.idna enum fnmatch fractions functools graphlib hashlib heapq hmac html html.parser inspect io ipaddress
+itertools json linecache logging math mimetypes numbers operator pathlib pprint queue random re secrets statistics string struct
+textwrap threading time tokenize traceback types typing unicodedata urllib.parse uuid warnings weakref zlib zoneinfo
+"""
 """What a twist may import without paying for it: imported once, before any twist is near."""
 
 _REAPING_INTERVAL: Final = 0.1
@@ -46,10 +46,13 @@ _ANCILLARY: Final = socket.CMSG_SPACE(struct.calcsize("i"))
 
 def warm() -> None:
     """Import what authors commonly use, the SDK and what runs an attempt, and settle the heap for being forked."""
-    for name in COMMON_MODULES:
+    for name in COMMON_MODULES.split():
         importlib.import_module(name)
-    for name in ("ropewalk", "ropewalk.guest.author", "ropewalk.guest.attempt"):
+    for name in ("ropewalk.tools", "ropewalk.guest.author", "ropewalk.guest.attempt"):
         importlib.import_module(name)
+    surface = importlib.import_module("ropewalk")
+    for name in surface.__all__:
+        getattr(surface, name)
     importlib.import_module("zoneinfo").ZoneInfo("UTC")
     zygote.settle_heap()
 
@@ -85,24 +88,20 @@ class Supervisor:
         signal.signal(signal.SIGCHLD, _note)
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         self._say(Ready())
-        while self._wait_for_end_or_command(None):
+        while self._do_next():
             pass
 
-    def _wait_for_end_or_command(self, timeout: float | None) -> bool:
-        """Do the next thing there is to do; False when the host is gone."""
-        readable, _, _ = select.select([self._control, self._wake_read], [], [], timeout)
-        if self._control in readable:
-            return self._take_command()
-        if self._wake_read in readable:
-            return self._let_some_end()
-        return True
+    def _do_next(self) -> bool:
+        """Wait for a command or an end, and see to it; False when the host is gone."""
+        readable, _, _ = select.select([CONTROL_FD, self._wake_read], [], [])
+        return self._take_command() if CONTROL_FD in readable else self._let_some_end()
 
     def _let_some_end(self) -> bool:
         """Reap after a while, together with whatever else ends in it; commands are taken meanwhile."""
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
         try:
             os.read(self._wake_read, 4096)
-            while select.select([self._control], [], [], _REAPING_INTERVAL)[0]:
+            while select.select([CONTROL_FD], [], [], _REAPING_INTERVAL)[0]:
                 if not self._take_command():
                     return False
             self._report(self._reap())
@@ -114,7 +113,8 @@ class Supervisor:
         packet, ancillary, _, _ = self._control.recvmsg(CONTROL_LIMIT, _ANCILLARY)
         if not packet:
             return False
-        match self._decode(packet):
+        command: RootCommand = self._decode(packet)
+        match command:
             case Spawn() as spawn:
                 self._spawn(spawn, socket.socket(fileno=zygote.passed_descriptor(ancillary)))
             case Sweep(number=number):
@@ -141,8 +141,8 @@ class Supervisor:
             kernel.close_from(CONTROL_FD + 1)
             os.dup2(0, 1)
             zygote.serve(spawn, self._confinement)
-        except BaseException:  # noqa: BLE001 — whatever it is, this must not go on as the supervisor
-            sys.excepthook(*sys.exc_info())
+        except BaseException as error:  # noqa: BLE001 — whatever it is, this must not go on as the supervisor
+            sys.excepthook(type(error), error, error.__traceback__)
         finally:
             os._exit(1)
 

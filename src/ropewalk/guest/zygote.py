@@ -32,6 +32,7 @@ THREAD_STACK: Final = 1024 * 1024
 _FORK_FLAGS: Final = kernel.CLONE_PARENT | kernel.CLONE_CHILD_SETTID | kernel.CLONE_CHILD_CLEARTID
 _ANCILLARY: Final = socket.CMSG_SPACE(struct.calcsize("i"))
 
+Load = Callable[[Import], tuple[type | None, ZygoteReport]]
 Attempt = Callable[[int, type], NoReturn]
 
 
@@ -77,12 +78,14 @@ def _import(control: socket.socket) -> type | None:
     request = msgspec.msgpack.decode(packet, type=Import)
     sys.path.append(TWIST)
     threading.stack_size(THREAD_STACK)
-    report: ZygoteReport
-    twist, report = importlib.import_module("ropewalk.guest.author").load(request)
+    load: Load = importlib.import_module("ropewalk.guest.author").load
+    twist, report = load(request)
     settle_heap()
     packet = msgspec.msgpack.encode(report)
     if len(packet) > CONTROL_LIMIT:
-        problem = f"what the twist declares takes {len(packet):,} bytes, more than {CONTROL_LIMIT:,}: declare fewer methods and options"
+        problem = (
+            f"what the twist declares takes {len(packet):,} bytes, more than {CONTROL_LIMIT:,}: declare fewer methods and options"
+        )
         packet = msgspec.msgpack.encode(ImportFailed(type="ValueTooLarge", message=problem))
     control.send(packet)
     return twist

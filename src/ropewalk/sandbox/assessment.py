@@ -76,8 +76,7 @@ def _machine(facts: HostFacts) -> Finding:
 
 def _kernel(facts: HostFacts) -> Finding:
     found = re.match(r"(\d+)\.(\d+)", facts.kernel)
-    version = (int(found[1]), int(found[2])) if found else (0, 0)
-    if version >= _LEAST_KERNEL:
+    if found and (int(found[1]), int(found[2])) >= _LEAST_KERNEL:
         return _enforced("kernel", f"Linux {facts.kernel}")
     return _below("kernel", f"Linux {facts.kernel}: mounts can be made read-only as a whole since 5.12; use a newer kernel")
 

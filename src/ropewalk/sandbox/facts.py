@@ -111,7 +111,7 @@ def _has_seccomp() -> bool:
     """Whether filters can be installed: the kernel says EFAULT to a missing program, EINVAL when it knows no filters."""
     libc = ctypes.CDLL(None, use_errno=True)
     pr_set_seccomp, seccomp_mode_filter = 22, 2
-    return bool(libc.prctl(pr_set_seccomp, seccomp_mode_filter, None, 0, 0) < 0 and ctypes.get_errno() == errno.EFAULT)
+    return int(libc.prctl(pr_set_seccomp, seccomp_mode_filter, None, 0, 0)) < 0 and ctypes.get_errno() == errno.EFAULT
 
 
 # ── Python ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -132,10 +132,10 @@ def _stdlib() -> list[str]:
 
 
 def _libpython() -> list[str]:
-    folder, name = sysconfig.get_config_var("LIBDIR"), sysconfig.get_config_var("INSTSONAME")
     if not sysconfig.get_config_var("Py_ENABLE_SHARED"):
         return []
-    return [path for path in [os.path.join(folder, name)] if os.path.isfile(path)]
+    path = os.path.join(str(sysconfig.get_config_var("LIBDIR")), str(sysconfig.get_config_var("INSTSONAME")))
+    return [path] if os.path.isfile(path) else []
 
 
 def _site_packages(stdlib: list[str]) -> list[str]:
@@ -146,6 +146,6 @@ def _site_packages(stdlib: list[str]) -> list[str]:
 
 def _data() -> list[str]:
     """Return what the standard library reads: zones, certificates, the cache of the dynamic linker."""
-    paths = ssl.get_default_verify_paths()
-    wanted = ["/etc/ld.so.cache", paths.cafile, *zoneinfo.TZPATH]
-    return [path for path in wanted if path is not None and os.path.exists(path)]
+    certificates: str | None = ssl.get_default_verify_paths().cafile
+    wanted = ["/etc/ld.so.cache", *([certificates] if certificates else []), *zoneinfo.TZPATH]
+    return [path for path in wanted if os.path.exists(path)]

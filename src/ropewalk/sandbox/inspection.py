@@ -13,7 +13,8 @@ from typing import Final
 from msgspec import Struct
 
 _STATUS: Final = re.compile(
-    rb"\nPPid:\t(\d+)\n.*\nNSpid:\t(?:\d+\t)*(\d+)\n(?:.*\nVmHWM:\s+(\d+) kB\n.*\nVmData:\s+(\d+) kB\n)?.*\nThreads:\t(\d+)\n", re.DOTALL
+    rb"\nPPid:\t(\d+)\n.*\nNSpid:\t(?:\d+\t)*(\d+)\n(?:.*\nVmHWM:\s+(\d+) kB\n.*\nVmData:\s+(\d+) kB\n)?.*\nThreads:\t(\d+)\n",
+    re.DOTALL,
 )
 _NULL_DEVICE: Final = os.stat(os.devnull).st_rdev
 

@@ -13,7 +13,7 @@ import subprocess
 from typing import Final
 
 from ropewalk.sandbox.interface import SandboxError
-from ropewalk.wire.plan import CONTROL_FD, Plan, encode_plan
+from ropewalk.wire.plan import Plan, encode_plan
 
 # A package of ours that is but a name, so that importing the guest's first module does not import the SDK, which the launcher has no use for.
 _BOOTSTRAP: Final = """
@@ -25,6 +25,7 @@ sys.path.append(sys.argv[2])
 from ropewalk.guest.enter import main
 main()
 """
+
 
 class Launched:
     """The host's ends of what leads to a root zygote: its control socket, and what it writes to standard error."""

@@ -134,9 +134,10 @@ def _identity(facts: HostFacts) -> Identity:
 
 
 def _mounts(facts: HostFacts, bundles: str) -> list[MountStep]:
-    steps: list[MountStep] = []
-    for path in facts.libraries:
-        steps.append(Link(target=path, to=facts.links[path]) if path in facts.links else Bind(source=path, target=path))
+    steps: list[MountStep] = [
+        Link(target=path, to=facts.links[path]) if path in facts.links else Bind(source=path, target=path)
+        for path in facts.libraries
+    ]
     for source, target in facts.interpreter:
         _add(steps, source, target)
     steps += [Empty(target=path) for path in facts.site_packages]

@@ -214,15 +214,17 @@ def compile_table(table: Table) -> bytes:
 def compile_no_fork() -> bytes:
     """Return the program that an attempt adds: threads, but no process; and no further filter."""
     refused = _RETURN_ERRNO | errno.EPERM
-    return _assemble([
-        (_LOAD, 0, 0, _NUMBER_AT),
-        (_JUMP_EQUAL, 4, 0, NUMBERS["seccomp"]),
-        (_JUMP_EQUAL, 0, 2, NUMBERS["clone"]),
-        (_LOAD, 0, 0, _ARGUMENTS_AT),
-        (_JUMP_ANY_BIT, 0, 1, _CLONE_THREAD),
-        (_RETURN, 0, 0, _RETURN_ALLOW),
-        (_RETURN, 0, 0, refused),
-    ])
+    return _assemble(
+        [
+            (_LOAD, 0, 0, _NUMBER_AT),
+            (_JUMP_EQUAL, 4, 0, NUMBERS["seccomp"]),
+            (_JUMP_EQUAL, 0, 2, NUMBERS["clone"]),
+            (_LOAD, 0, 0, _ARGUMENTS_AT),
+            (_JUMP_ANY_BIT, 0, 1, _CLONE_THREAD),
+            (_RETURN, 0, 0, _RETURN_ALLOW),
+            (_RETURN, 0, 0, refused),
+        ]
+    )
 
 
 def _assemble(code: list[_Instruction]) -> bytes:

@@ -60,7 +60,7 @@ class ForkSource:
     """
 
     def __init__(self, bundles: str, settings: PoolSettings | None = None, facts: HostFacts | None = None) -> None:
-        self._bundles = bundles
+        self._bundles = os.path.realpath(bundles)
         self._settings = settings or PoolSettings()
         self._root: RootZygote | None = None
         self._plan: Plan | None = None
@@ -79,7 +79,7 @@ class ForkSource:
         if problems:
             listed = "; ".join(f"{problem.means}: {problem.detail}" for problem in problems)
             raise SandboxError(f"this host cannot isolate what the node would run: {listed}")
-        self._plan = make_plan(describe_profile(self._facts, os.path.realpath(self._bundles)), self._facts)
+        self._plan = make_plan(describe_profile(self._facts, self._bundles), self._facts)
         self._stopped = False
         await self._root_zygote()
         self._tidying = asyncio.get_running_loop().call_later(self._settings.fresh, self._tidy)
@@ -114,13 +114,8 @@ class ForkSource:
 
     async def describe(self, image: Image) -> Manifest:
         """Import a version's module, unless that was done lately, and return what it declares."""
-        for _ in range(_TRIES):
-            try:
-                pool = await self._pool(image)
-                return await asyncio.shield(pool.zygote.ready)
-            except ZygoteGone as error:
-                gone = error
-        raise SandboxError(f"{_TRIES} zygotes of {image.module} ended one after another: {gone}")
+        _, manifest = await self._ready_pool(image)
+        return manifest
 
     async def take(self, image: Image) -> ForkedProcess:
         """Return a process that waits, or wait for one."""
@@ -131,12 +126,21 @@ class ForkSource:
                 return process
         for _ in range(_TRIES):
             try:
-                pool = await self._pool(image)
-                await asyncio.shield(pool.zygote.ready)
+                pool, _ = await self._ready_pool(image)
                 return await pool.take()
-            except ZygoteGone as error:
-                gone = error
-        raise SandboxError(f"{_TRIES} zygotes of {image.module} ended one after another: {gone}")
+            except ZygoteGone:
+                continue
+        raise SandboxError(f"{_TRIES} zygotes of {image.module} ended one after another, before they gave a process")
+
+    async def _ready_pool(self, image: Image) -> tuple[Pool, Manifest]:
+        """Return the version's pool, its zygote ready, and what it declares."""
+        for _ in range(_TRIES):
+            try:
+                pool = await self._pool(image)
+                return pool, await asyncio.shield(pool.zygote.ready)
+            except ZygoteGone:
+                continue
+        raise SandboxError(f"{_TRIES} zygotes of {image.module} ended one after another, before they had imported it")
 
     async def _pool(self, image: Image) -> Pool:
         pool = self._pools.get(image)

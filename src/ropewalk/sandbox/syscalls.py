@@ -47,7 +47,9 @@ mseal setxattrat getxattrat listxattrat removexattrat open_tree_attr file_getatt
 """
 
 NUMBERS: Final[dict[str, int]] = {
-    name: first + place for first, names in ((0, _FROM_0), (335, _FROM_335), (424, _FROM_424)) for place, name in enumerate(names.split())
+    name: first + place
+    for first, names in ((0, _FROM_0), (335, _FROM_335), (424, _FROM_424))
+    for place, name in enumerate(names.split())
 }
 """The number of each system call."""
 

@@ -32,11 +32,9 @@ from ropewalk.wire.control import (
     Exit,
     Exits,
     Import,
-    Imported,
     ImportFailed,
     Manifest,
     Ready,
-    RootCommand,
     RootReport,
     Spawn,
     Spawned,
@@ -360,18 +358,21 @@ class VersionZygote:
 
     def _hung_up(self) -> None:
         if self._pid and not self.ready.done():
-            self._refuse(RefusedImport("crash", f"the process ended while importing {self.image.module}: the module ended it, or a limit did"))
+            self._refuse(
+                RefusedImport(
+                    "crash", f"the process ended while importing {self.image.module}: the module ended it, or a limit did"
+                )
+            )
         else:
             self.close("the version zygote ended")
 
     def _imported(self, packet: bytes) -> None:
         try:
-            report = _decode_zygote_report(packet)
-            match report:
-                case ImportFailed():
-                    self._refuse(RefusedImport(report.type, report.message, report.traceback))
-                case Imported():
-                    self._accept(report.manifest)
+            report: ZygoteReport = _decode_zygote_report(packet)
+            if isinstance(report, ImportFailed):
+                self._refuse(RefusedImport(report.type, report.message, report.traceback))
+            else:
+                self._accept(report.manifest)
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError, OSError):
             self._refuse(RefusedImport("protocol", f"importing {self.image.module} broke what the sandbox runs it with"))
 
@@ -400,7 +401,9 @@ class VersionZygote:
         if threads != 1:
             return f"importing {module} started {threads - 1} thread(s) that still run: start them in the twist's methods"
         if not inspection.holds_only(self._pid, self._control_inode):
-            return f"importing {module} left files, sockets or an event loop open: open them in the twist's methods, or close them"
+            return (
+                f"importing {module} left files, sockets or an event loop open: open them in the twist's methods, or close them"
+            )
         if inspection.writable_shared_mappings(self._pid):
             return f"importing {module} left shared memory mapped: map it in the twist's methods"
         return None

@@ -25,29 +25,29 @@ HELLO: Final = b"h"
 """The first byte that a process writes to its connection; the kernel says whose it is."""
 
 
-class Spawn(Message, tag="spawn", kw_only=True):
+class Spawn(Message, tag="spawn", frozen=True, kw_only=True):
     """Fork a version zygote that sees only the bundle `bundle` (a folder's name below the bundles' root)."""
 
     bundle: str
 
 
-class Sweep(Message, tag="sweep", kw_only=True):
+class Sweep(Message, tag="sweep", frozen=True, kw_only=True):
     """Reap what has ended and report it; answered by Exits with the same `number`, even when there is nothing to say."""
 
     number: int = 0
 
 
-class Ready(Message, tag="ready", kw_only=True):
+class Ready(Message, tag="ready", frozen=True, kw_only=True):
     """The root zygote has imported everything and stands by."""
 
 
-class Spawned(Message, tag="spawned", kw_only=True):
+class Spawned(Message, tag="spawned", frozen=True, kw_only=True):
     """The version zygote for the last Spawn runs, as `pid` in the sandbox's own numbering."""
 
     pid: int
 
 
-class Exit(Record, kw_only=True):
+class Exit(Record, frozen=True, kw_only=True):
     """How a process ended: `status` as `os.waitpid` gives it, `pid` in the sandbox's own numbering.
 
     `cpu` is what it used in all, in seconds, and `peak` the most memory it had resident, in bytes.
@@ -59,7 +59,7 @@ class Exit(Record, kw_only=True):
     peak: int = 0
 
 
-class Exits(Message, tag="exits", kw_only=True):
+class Exits(Message, tag="exits", frozen=True, kw_only=True):
     """Processes that ended otherwise than by exit 0, and version zygotes however they ended.
 
     `sweep` is the number of the Sweep that this answers, 0 when nobody asked.
@@ -69,7 +69,7 @@ class Exits(Message, tag="exits", kw_only=True):
     sweep: int = 0
 
 
-class Import(Message, tag="import", kw_only=True):
+class Import(Message, tag="import", frozen=True, kw_only=True):
     """Import the author's `module` from the bundle and describe its twist. `cls` names the class when the manifest does.
 
     The limits become the rlimits of every process forked from here: `memory` is in bytes beyond the pristine image.
@@ -81,7 +81,7 @@ class Import(Message, tag="import", kw_only=True):
     cpu: float
 
 
-class Parameter(Record, kw_only=True):
+class Parameter(Record, frozen=True, kw_only=True):
     """A parameter of a handler: `kind` as in `inspect.Parameter.kind.name`."""
 
     name: str
@@ -89,7 +89,7 @@ class Parameter(Record, kw_only=True):
     required: bool
 
 
-class Method(Record, kw_only=True):
+class Method(Record, frozen=True, kw_only=True):
     """A coroutine method of the twist or of the tool at `ns`."""
 
     ns: str
@@ -97,7 +97,7 @@ class Method(Record, kw_only=True):
     parameters: list[Parameter] = []
 
 
-class OptionField(Record, kw_only=True):
+class OptionField(Record, frozen=True, kw_only=True):
     """A field of an Options class. `type` is its JSON type, or `secret`; `default` is absent when it is required."""
 
     ns: str
@@ -108,7 +108,7 @@ class OptionField(Record, kw_only=True):
     default: Json | None = None
 
 
-class ToolInfo(Record, kw_only=True):
+class ToolInfo(Record, frozen=True, kw_only=True):
     """A tool that the twist declares, at the path `ns`. `kind` is the class of a built-in one, `custom` otherwise.
 
     `options` is the JSON object given where the tool was declared: for Network its `urls`, for Plot its accesses.
@@ -119,7 +119,7 @@ class ToolInfo(Record, kw_only=True):
     options: Json = b"{}"
 
 
-class LimitsInfo(Record, kw_only=True):
+class LimitsInfo(Record, frozen=True, kw_only=True):
     """What the twist asks to be lowered; None leaves the operator's setting. Seconds, seconds, bytes, count, bytes."""
 
     cpu: float | None = None
@@ -129,7 +129,7 @@ class LimitsInfo(Record, kw_only=True):
     logs: int | None = None
 
 
-class RetryInfo(Record, kw_only=True):
+class RetryInfo(Record, frozen=True, kw_only=True):
     """When a failed execution runs again: at most `attempts` in all, waiting from `first` to `maximum` seconds."""
 
     attempts: int = 5
@@ -138,7 +138,7 @@ class RetryInfo(Record, kw_only=True):
     ordered: bool = False
 
 
-class Manifest(Record, kw_only=True):
+class Manifest(Record, frozen=True, kw_only=True):
     """What a version declares: stored at deploy, and from then on the only thing that says what it may do."""
 
     protocol: int
@@ -153,13 +153,13 @@ class Manifest(Record, kw_only=True):
     concurrency: int = 1
 
 
-class Imported(Message, tag="imported", kw_only=True):
+class Imported(Message, tag="imported", frozen=True, kw_only=True):
     """The module was imported and holds one twist."""
 
     manifest: Manifest
 
 
-class ImportFailed(Message, tag="import_failed", kw_only=True):
+class ImportFailed(Message, tag="import_failed", frozen=True, kw_only=True):
     """The module could not be imported, or holds no twist, or two, or one that is not well formed."""
 
     type: str
