@@ -10,7 +10,7 @@ from pathlib import Path
 from ropewalk.answers.tasks import new_id
 from ropewalk.clock import Clock, SystemClock
 from ropewalk.sandbox.interface import Image, Source
-from ropewalk.sandbox.zygotes import ForkSource
+from ropewalk.sandbox.source import ForkSource
 from ropewalk.service import bundles, doorbell
 from ropewalk.service.config import Settings
 from ropewalk.service.deploying import Deployed, check_manifest, check_options, permissions
@@ -52,7 +52,7 @@ class Service:
         if self._source is None:
             directory = self.settings.bundles_directory.absolute()
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            source = ForkSource(directory)
+            source = ForkSource(str(directory))
             await source.start()
             self._source = source
         return self._source

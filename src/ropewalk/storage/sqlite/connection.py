@@ -59,6 +59,14 @@ def open_reader(path: Path) -> Connection:
     return reader
 
 
+def open_heart(path: Path) -> Connection:
+    """Return a connection for a heartbeat: what it writes need not outlive power, which ends the node too."""
+    heart = connect(str(path), statements=2)
+    heart.set_busy_timeout(BUSY_TIMEOUT)
+    heart.execute("PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=0").fetchall()
+    return heart
+
+
 def _check_place(path: Path, *, create: bool) -> None:
     if not path.parent.is_dir():
         raise StorageUnusable(f"no database at {path}: there is no folder {path.parent}")

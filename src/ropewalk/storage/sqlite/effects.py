@@ -135,6 +135,8 @@ _TASKS_OF_CALLBACK = f"""
 def _enqueue(tx: Transaction, state: InstanceState, effect: Enqueue, at: Micros) -> None:
     if effect.execution.instance != state.id:
         raise DoesNotApply(f"execution {effect.execution.id} is of another instance than {state.id}")
+    if state.status == "deactivating":
+        return  # nothing is accepted any more, and nothing of it would run
     add_execution(tx, state, effect.execution)
 
 

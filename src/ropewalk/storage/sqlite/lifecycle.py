@@ -17,7 +17,6 @@ from typing import Final
 from ropewalk.clock import Micros
 from ropewalk.storage.interface import DoesNotApply
 from ropewalk.storage.records import ErrorInfo, NewExecution, NewInstance
-from ropewalk.storage.sqlite.attempts import break_off, end_execution, running_of
 from ropewalk.storage.sqlite.committer import Transaction
 from ropewalk.storage.sqlite.rows import InstanceState
 from ropewalk.storage.sqlite.scheduling import WAITING, add_execution, cancel_waiting, load, load_if_there, save
@@ -88,7 +87,9 @@ def _cancel_upgrades(tx: Transaction, state: InstanceState, at: Micros) -> None:
 
 
 def is_superseded(state: InstanceState, trigger: str, version: int) -> bool:
-    """Return whether an attempt was of an upgrade that a newer one has replaced: it isn't tried again."""
+    """Return whether an attempt isn't tried again: of an upgrade that a newer one has replaced, or of an instance that leaves."""
+    if state.status == "deactivating":
+        return trigger != "deactivate"
     return trigger == "upgrade" and state.target_version != version
 
 
@@ -152,16 +153,10 @@ def begin_deactivation(tx: Transaction, execution: NewExecution) -> None:
     if state.status == "deactivating":
         return
     at = execution.at
-    running = running_of(tx, state)
-    if running is not None:
-        error = ErrorInfo(type="cancelled", message="the instance was deactivated")
-        break_off(tx, state, running, "cancelled", error, at)
-        end_execution(tx, state, running, "cancelled", error, at)
     cancelled, size = cancel_some(tx, state.id, CANCELLED_AT_ONCE, at)
     state.pending -= cancelled
     state.pending_bytes -= size
     state.status = "deactivating"
-    state.epoch += 1
     state.target_version = None
     state.held = None
     add_execution(tx, state, execution)

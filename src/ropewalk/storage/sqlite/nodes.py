@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+from pathlib import Path
 from typing import Final
+
+import apsw
 
 from ropewalk.clock import Micros
 from ropewalk.storage.records import ErrorInfo, ExecutionStatus, Node, Rank
 from ropewalk.storage.sqlite.attempts import Running, break_off, end_execution, running_of
 from ropewalk.storage.sqlite.committer import Transaction
+from ropewalk.storage.sqlite.connection import open_heart
+from ropewalk.storage.sqlite.errors import translate
 from ropewalk.storage.sqlite.lifecycle import attempt_failed, execution_over, is_superseded
 from ropewalk.storage.sqlite.rows import InstanceState, error_text
 from ropewalk.storage.sqlite.scheduling import give_back, load, save
@@ -36,10 +42,18 @@ def register(tx: Transaction, node: Node) -> None:
     tx.run(_REGISTER, (node.id, node.boot, node.expires, node.started_at))
 
 
-def heartbeat(tx: Transaction, node: str, expires: float) -> bool:
-    """Move a node's expiry; False when it is not known any more."""
-    tx.run("UPDATE nodes SET expires = ? WHERE id = ?", (expires, node))
-    return tx.changed() > 0
+def heartbeat(path: Path, node: str, expires: float) -> bool:
+    """Move a node's expiry; False when it is not known any more.
+
+    Raises:
+        StorageUnavailable, StorageFull: it could not be moved.
+    """
+    try:
+        with contextlib.closing(open_heart(path)) as connection:
+            connection.execute("UPDATE nodes SET expires = ? WHERE id = ?", (expires, node)).fetchall()
+            return connection.changes() > 0
+    except apsw.Error as error:
+        raise translate(error, str(path)) from error
 
 
 def release(tx: Transaction, node: str, at: Micros) -> int:

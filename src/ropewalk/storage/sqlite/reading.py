@@ -20,6 +20,7 @@ from ropewalk.storage.records import (
     Execution,
     ExecutionQuery,
     Instance,
+    InstanceStatus,
     LogLine,
     LogQuery,
     Node,
@@ -185,6 +186,10 @@ class Reader:
         row = self._row("SELECT target_ns, method, arguments FROM callbacks WHERE instance = ? AND token = ?", (instance, token))
         return None if row is None else Target(ns=row[0], method=row[1], arguments=row[2])
 
+    def callback_tokens(self, instance: str, ns: str) -> list[str]:
+        """The callbacks that a namespace made."""
+        return [token for (token,) in self._rows("SELECT token FROM callbacks WHERE instance = ? AND ns = ?", (instance, ns))]
+
     # ── The workspace ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def root_priority(self) -> PriorityRecord:
@@ -245,6 +250,12 @@ class Reader:
         found = self._notes("WHERE activity = ? AND key IN (SELECT value FROM json_each(?))", activity, _keys(keys).decode())
         return {note.key: note for note in found if note.key is not None}
 
+    def notes_by_keys(self, activities: Sequence[str], keys: Sequence[str]) -> dict[tuple[str, str], NoteRecord]:
+        """Notes of several activities, by activity and key."""
+        among = "WHERE activity IN (SELECT value FROM json_each(?)) AND key IN (SELECT value FROM json_each(?))"
+        found = self._notes(among, _keys(activities).decode(), _keys(keys).decode())
+        return {(note.activity, note.key): note for note in found if note.key is not None}
+
     def _notes(self, rest: str, *bindings: object) -> list[NoteRecord]:
         return [workspace.note_record(row) for row in self._rows(f"SELECT {workspace.NOTE} FROM notes {rest}", bindings)]
 
@@ -254,6 +265,11 @@ class Reader:
         """Nodes that are known."""
         rows = self._rows("SELECT id, boot, expires, started_at FROM nodes ORDER BY started_at, id")
         return [Node(id=row[0], boot=row[1], expires=row[2], started_at=row[3]) for row in rows]
+
+    def leases(self, node: str) -> dict[str, tuple[int, InstanceStatus]]:
+        """The instances that a node holds, each with its epoch and status."""
+        rows = self._rows("SELECT id, epoch, status FROM instances INDEXED BY instances_leased WHERE node = ?", (node,))
+        return {row[0]: (row[1], row[2]) for row in rows}
 
 
 _THERE: Final = "i.status NOT IN ('gone', 'erased')"

@@ -18,6 +18,7 @@ from ropewalk.storage.records import (
     Execution,
     ExecutionQuery,
     Instance,
+    InstanceStatus,
     LogLine,
     LogQuery,
     NewExecution,
@@ -45,6 +46,8 @@ from ropewalk.wire.messages import Json, NoteRecord, PriorityRecord, Target
 
 class SqliteStorage:
     """A SQLite database, open; implements `Storage`. Used from one event loop."""
+
+    reads_at_once = True
 
     def __init__(self, path: Path, writer: Connection, reader: Connection, clock: Clock, limits: StorageLimits) -> None:
         self._path = path
@@ -191,6 +194,10 @@ class SqliteStorage:
         """What a callback stands for."""
         return self._read.callback(instance, token)
 
+    async def callback_tokens(self, instance: str, ns: str) -> list[str]:
+        """The callbacks that a namespace made."""
+        return self._read.callback_tokens(instance, ns)
+
     # ── The workspace ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def root_priority(self) -> PriorityRecord:
@@ -237,19 +244,27 @@ class SqliteStorage:
         """Notes by key."""
         return self._read.notes_by_key(activity, keys)
 
+    async def notes_by_keys(self, activities: Sequence[str], keys: Sequence[str]) -> dict[tuple[str, str], NoteRecord]:
+        """Notes of several activities by key."""
+        return self._read.notes_by_keys(activities, keys)
+
     # ── Nodes ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def register(self, node: Node) -> None:
         """Make a node known."""
         await self._write(lambda tx: nodes.register(tx, node), promised=False)
 
-    async def heartbeat(self, node: str, expires: float) -> bool:
-        """Move a node's expiry."""
-        return await self._write(lambda tx: nodes.heartbeat(tx, node, expires), promised=False)
+    def heartbeat(self, node: str, expires: float) -> bool:
+        """Move a node's expiry, on a connection of its own: called from any thread, it waits for no event loop."""
+        return nodes.heartbeat(self._path, node, expires)
 
     async def nodes(self) -> list[Node]:
         """Nodes that are known."""
         return self._read.nodes()
+
+    async def leases(self, node: str) -> dict[str, tuple[int, InstanceStatus]]:
+        """The instances that a node holds."""
+        return self._read.leases(node)
 
     async def release(self, node: str, at: Micros) -> int:
         """End a node's leases."""

@@ -70,6 +70,7 @@ CREATE TABLE instances (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX instances_wake ON instances (wake_at, served) WHERE wake_at IS NOT NULL;
+CREATE INDEX instances_leased ON instances (node) WHERE node IS NOT NULL;
 CREATE INDEX instances_twist ON instances (twist);
 CREATE INDEX instances_gone ON instances (status) WHERE status = 'gone';
 
