@@ -175,17 +175,24 @@ class Version:
 
     @contextmanager
     def attempt(
-        self, method: str = "main", *args: object, ns: str = "", event: bytes = b"[]", options: object = None, memory: int = 0, **start: Any
+        self,
+        method: str = "main",
+        *args: object,
+        ns: str = "",
+        event: bytes = b"[]",
+        options: object = None,
+        memory: int = 0,
+        **start: Any,
     ) -> Iterator[Guest]:
         """Have a process run `method` with `args` bound to it."""
 
         def serve(connection: socket.socket) -> None:
             sys.path.insert(0, str(self.folder))
-            from ropewalk.guest import attempt, author, rehearsal
+            from ropewalk.guest import attempt, author
 
             twist, said = author.load(Import(module=self.name, cls=None, memory=memory, cpu=60.0))
             assert twist is not None, said
-            rehearsal.warm(twist)
+            attempt.warm(twist)
             if memory:
                 _limit_memory(memory)
             attempt.serve(connection.detach(), twist)

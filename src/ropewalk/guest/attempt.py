@@ -1,4 +1,4 @@
-"""What an attempt's process does: waits for its one event, runs the method, says how it ended, and exits.
+"""What an attempt's process does: waits for its one event, runs it, says how it ended, and exits.
 
 All that can be done before the event is known is done while waiting. Before: `zygote`, which forked this process, and the host, which
 sends Start. After: the host, which settles.
@@ -8,29 +8,17 @@ from __future__ import annotations
 
 import gc
 import os
-import random
-import sys
 import threading
-from collections.abc import Coroutine
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
-from ropewalk.errors import CallbackNotFound, InvalidValue, NotSerializable, ValueTooLarge
+from ropewalk.guest import rehearsal
 from ropewalk.guest.author import plan_of
 from ropewalk.guest.channel import Channel, encode_message
-from ropewalk.guest.logs import OUTPUT
-from ropewalk.guest.loop import Driver
-from ropewalk.guest.plan import LIFECYCLE, NOTHING, Plan, build, steps
-from ropewalk.guest.raised import out_of_memory, raised
-from ropewalk.sdk.host import Running
-from ropewalk.sdk.twist import Twist
-from ropewalk.sdk.unit import find_target
-from ropewalk.sdk.values import decode, encode
-from ropewalk.wire.messages import Finished, Start
+from ropewalk.guest.invocation import Invocation
+from ropewalk.guest.raised import out_of_memory
 
 _COLLECT_EVERY: Final = 20_000
 """New objects between two collections: what was there before the fork is frozen, so a collection costs what the method made."""
-
-_finished_with_nothing: Final = encode_message(Finished(result=NOTHING))
 
 
 def serve(fd: int, twist: type) -> NoReturn:
@@ -42,85 +30,18 @@ def serve(fd: int, twist: type) -> NoReturn:
     main._set_native_id()  # type: ignore[attr-defined]  # noqa: SLF001 — what Python's own fork does
     plan = plan_of(twist)
     channel = Channel(fd)
-    attempt = Attempt(plan, channel)
+    invocation = Invocation(plan, channel)
     out_of_memory_word = encode_message(out_of_memory(plan.memory))
     gc.set_threshold(_COLLECT_EVERY, 20, 50)
     gc.enable()
     try:
-        last_word = attempt.run(channel.wait_for_start())
+        last_word = invocation.run(channel.wait_for_start())
     except MemoryError:
         last_word = out_of_memory_word
     channel.finish(last_word)
     os._exit(0)
 
 
-class Attempt:
-    """One attempt: the twist and its tools, made before the event is known, and what runs the event."""
-
-    def __init__(self, plan: Plan, channel: Channel) -> None:
-        self._plan = plan
-        self._channel = channel
-        self._running = Running(channel)
-        self._twist = build(plan, self._running)
-        self._driver = Driver(channel.attach)
-
-    def run(self, start: Start) -> bytes:
-        """Run the event and return the last word, encoded.
-
-        Raises:
-            MemoryError: the method needed more than it may have.
-        """
-        self._running.begin(start)
-        OUTPUT.book.open(self._channel, start.logs)
-        _seed(start.seed)
-        try:
-            coroutine = self._coroutine(start)
-        except (TypeError, InvalidValue, CallbackNotFound) as error:
-            return encode_message(raised(error, unretried=True))
-        except MemoryError:
-            raise
-        except BaseException as error:  # noqa: BLE001 — the author's __init__
-            return encode_message(raised(error))
-        last_word = _finished_with_nothing if coroutine is None else self._last_word(coroutine, start)
-        OUTPUT.flush()
-        return last_word
-
-    def close(self) -> None:
-        """Give back what a loop has opened. An attempt's own process ends instead."""
-        self._driver.close()
-
-    def _coroutine(self, start: Start) -> Coroutine[Any, Any, Any] | None:
-        """Return what the event runs, None when there is nothing to run. Raises what does not fit."""
-        plan, twist = self._plan, self._twist
-        if plan.options is not None:
-            vars(twist)["options"] = decode(start.options, plan.options, "the options of this instance")
-        if plan.prepares:
-            twist.__init__()  # type: ignore[misc]  # the author's own, after everything that it may use is there
-        if start.trigger in LIFECYCLE:
-            return steps(plan, self._running, twist, start.trigger)
-        unit, method = find_target(self._running, start.target)
-        args, kwargs = method.bind(start.event, start.target.arguments)
-        coroutine: Coroutine[Any, Any, Any] = getattr(unit, method.name)(*args, **kwargs)
-        return coroutine
-
-    def _last_word(self, coroutine: Coroutine[Any, Any, Any], start: Start) -> bytes:
-        try:
-            result = self._driver.run(coroutine)
-        except MemoryError:
-            raise
-        except BaseException as error:  # noqa: BLE001 — whatever ends the method is told to the host
-            return encode_message(raised(error))
-        if result is None or start.trigger in LIFECYCLE:
-            return _finished_with_nothing
-        try:
-            return encode_message(Finished(result=encode(result, "the result of", start.target.method, start.value)))
-        except (NotSerializable, ValueTooLarge) as error:
-            return encode_message(raised(error, unretried=True))
-
-
-def _seed(seed: bytes) -> None:
-    """Make this attempt's randomness its own, and repeatable from its record."""
-    random.seed(int.from_bytes(seed))
-    numpy = sys.modules.get("numpy.random")
-    if numpy is not None:
-        numpy.seed(int.from_bytes(seed[:4]))
+def warm(twist: type) -> None:
+    """Make the version zygote ready for forking attempts of `twist`, which `load` has returned. No author's code runs."""
+    rehearsal.warm(plan_of(twist))

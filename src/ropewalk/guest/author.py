@@ -64,7 +64,7 @@ def load(request: Import) -> tuple[type | None, Imported | ImportFailed]:
     try:
         module = _import(request.module)
         cls = _find(module, request.cls)
-        plan = _plan(cls, request.memory)
+        plan = plan_class(cls, request.memory)
         manifest = _describe(plan)
         OUTPUT.adopt_root_logger()
     except BadTwist as error:
@@ -78,11 +78,6 @@ def load(request: Import) -> tuple[type | None, Imported | ImportFailed]:
 def plan_of(cls: type) -> Plan:
     """Return the plan of a class that `load` has returned."""
     return _plans[cls]
-
-
-def plan_ours(cls: type[Twist]) -> None:
-    """Plan a class of the runtime's own."""
-    _plans[cls] = _plan(cls, 0)
 
 
 # ── Importing ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -145,7 +140,10 @@ def _find(module: types.ModuleType, named: str | None) -> type[Twist]:
     found = [
         value
         for name, value in vars(module).items()
-        if isinstance(value, type) and issubclass(value, Twist) and value.__module__ == module.__name__ and not name.startswith("_")
+        if isinstance(value, type)
+        and issubclass(value, Twist)
+        and value.__module__ == module.__name__
+        and not name.startswith("_")
     ]
     found = list(dict.fromkeys(found))
     if not found:
@@ -162,8 +160,12 @@ def _find(module: types.ModuleType, named: str | None) -> type[Twist]:
 # ── Checking ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _plan(cls: type[Twist], memory: int) -> Plan:
-    """Check the class and its tools and take them apart."""
+def plan_class(cls: type[Twist], memory: int) -> Plan:
+    """Check a class and its tools and take them apart.
+
+    Raises:
+        BadTwist: it is not well formed.
+    """
     _check_settings(cls)
     options = _options_class(cls)
     tools = _tools(cls, "", 0)
@@ -184,7 +186,9 @@ def _check_settings(cls: type[Twist]) -> None:
     if cls.concurrency != 1 or isinstance(cls.concurrency, bool):
         raise BadTwist(f"{_place(cls)}{cls.__name__}.concurrency is {cls.concurrency!r:.80}: only 1 can be had for now")
     if cls.__init__ is not Twist.__init__ and not _callable_without_arguments(cls):
-        raise BadTwist(f"{_place(cls.__init__)}{cls.__name__}.__init__ takes arguments: the runtime has none to give; declare Options")
+        raise BadTwist(
+            f"{_place(cls.__init__)}{cls.__name__}.__init__ takes arguments: the runtime has none to give; declare Options"
+        )
 
 
 def _callable_without_arguments(cls: type) -> bool:
@@ -203,11 +207,15 @@ def _check_unit(cls: type[Unit]) -> None:
             continue
         for name, value in vars(base).items():
             if name in _OWN:
-                raise BadTwist(f"{_place(value)}{cls.__name__}.{name} hides what every twist and tool has under that name: rename it")
+                raise BadTwist(
+                    f"{_place(value)}{cls.__name__}.{name} hides what every twist and tool has under that name: rename it"
+                )
             if (name in LIFECYCLE and issubclass(cls, Twist)) or (name in _HOOKS and issubclass(cls, Tool)):
                 _check_called(cls, name, value)
             if isinstance(value, type) and issubclass(value, Tool | BuiltIn) and value.__module__ != base.__module__:
-                raise BadTwist(f"{cls.__name__}.{name} is the class {value.__name__} itself: write {name} = {value.__name__}(...)")
+                raise BadTwist(
+                    f"{cls.__name__}.{name} is the class {value.__name__} itself: write {name} = {value.__name__}(...)"
+                )
     _methods(cls)
 
 
@@ -262,7 +270,9 @@ def _options_class(cls: type[Unit]) -> type[Options] | None:
                 f"{_place(base)}the annotation of {base.__name__}.options cannot be resolved: {_type_name(error)}: {message_of(error)}"
             ) from None
         if not isinstance(options, type) or not issubclass(options, Options):
-            raise BadTwist(f"{_place(base)}{base.__name__}.options is annotated as {options!r:.80}: use a subclass of ropewalk.Options")
+            raise BadTwist(
+                f"{_place(base)}{base.__name__}.options is annotated as {options!r:.80}: use a subclass of ropewalk.Options"
+            )
         return _checked_options(options)
     return None
 
@@ -288,7 +298,9 @@ def _tools(cls: type[Unit], ns: str, depth: int) -> tuple[ToolPlan, ...]:
 
 def _tool(owner: type[Unit], name: str, ns: str, declared: Tool | BuiltIn, depth: int) -> ToolPlan:
     if name in _OWN:
-        raise BadTwist(f"{_place(owner)}{owner.__name__}.{name} hides what every twist and tool has under that name: rename the tool")
+        raise BadTwist(
+            f"{_place(owner)}{owner.__name__}.{name} hides what every twist and tool has under that name: rename the tool"
+        )
     if isinstance(declared, BuiltIn):
         return ToolPlan(name=name, ns=ns, declared=declared, options=None, tools=())
     options = _given_options(owner, name, declared)
@@ -336,7 +348,10 @@ def _place(thing: Any) -> str:
 def _describe(plan: Plan) -> Manifest:
     cls = plan.cls
     tools = list(every_tool(plan.tools))
-    units: list[tuple[str, type]] = [("", cls), *((tool.ns, type(tool.declared)) for tool in tools if isinstance(tool.declared, Tool))]
+    units: list[tuple[str, type]] = [
+        ("", cls),
+        *((tool.ns, type(tool.declared)) for tool in tools if isinstance(tool.declared, Tool)),
+    ]
     return Manifest(
         protocol=PROTOCOL,
         python=".".join(map(str, sys.version_info[:3])),
@@ -356,7 +371,9 @@ def _method_info(ns: str, method: Method) -> MethodInfo:
     return MethodInfo(
         ns=ns,
         name=method.name,
-        parameters=[Parameter(name=p.name, kind=p.kind.name, required=p.default is p.empty and p.kind not in _REST) for p in parameters],
+        parameters=[
+            Parameter(name=p.name, kind=p.kind.name, required=p.default is p.empty and p.kind not in _REST) for p in parameters
+        ],
     )
 
 
@@ -434,5 +451,8 @@ def _limits_info(limits: Limits) -> LimitsInfo:
 
 def _retry_info(retry: RetryPolicy) -> RetryInfo:
     return RetryInfo(
-        attempts=retry.attempts, first=seconds(retry.first, "first"), maximum=seconds(retry.maximum, "maximum"), ordered=retry.ordered
+        attempts=retry.attempts,
+        first=seconds(retry.first, "first"),
+        maximum=seconds(retry.maximum, "maximum"),
+        ordered=retry.ordered,
     )

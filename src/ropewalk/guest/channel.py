@@ -109,7 +109,9 @@ class Channel:
             )
         frames = _frames_of(message)
         self.requests += 1
-        reply = self._exchange(frames, message.id) if self._loop is None else await self._pipelined(frames, message.id, self._loop)
+        reply = (
+            self._exchange(frames, message.id) if self._loop is None else await self._pipelined(frames, message.id, self._loop)
+        )
         if type(reply) is Failure:
             raise _MADE_OF_TEXT.get(reply.error, RopewalkError)(reply.message)
         reader = _ANSWERS.get(type(message))
@@ -233,7 +235,9 @@ def _frames_of(message: Call) -> bytes:
         if type(message) not in _CHECKED:
             msgspec.msgpack.decode(encoded, type=type(message))
     except UnicodeEncodeError as error:
-        raise InvalidValue(f"{type(message).__name__}: {error.object[:60]!r} has lone surrogates, which UTF-8 cannot say") from None
+        raise InvalidValue(
+            f"{type(message).__name__}: {error.object[:60]!r} has lone surrogates, which UTF-8 cannot say"
+        ) from None
     except (msgspec.ValidationError, OverflowError, TypeError) as error:
         raise InvalidValue(_by_name(str(error), message)) from None
     if len(encoded) > MESSAGE_LIMIT_FROM_GUEST:

@@ -128,7 +128,8 @@ class Output:
         self._handler = BookHandler(self.book)
         self._raw = [BookStream(self.book, logging.INFO), BookStream(self.book, logging.WARNING)]
         self._text = [
-            io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", newline="\n", line_buffering=True) for raw in self._raw
+            io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", newline="\n", line_buffering=True)
+            for raw in self._raw
         ]
 
     def install(self) -> None:

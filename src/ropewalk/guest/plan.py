@@ -5,8 +5,8 @@ Made once, when the version is imported; each attempt only follows it. Before: `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterator
-from typing import Any, Final, TypeVar
+from collections.abc import Coroutine, Iterator
+from typing import Any, Final
 
 from msgspec import Struct
 
@@ -16,15 +16,10 @@ from ropewalk.sdk.options import Options
 from ropewalk.sdk.tool import BuiltIn, Tool, bind_tool
 from ropewalk.sdk.twist import Twist
 from ropewalk.sdk.unit import Bound
-from ropewalk.wire.messages import Json
-
-T = TypeVar("T")
 
 LIFECYCLE: Final = ("activate", "upgrade", "deactivate")
 TOOLS_DEEP: Final = 16
 """Most tools below one another."""
-
-Step = Callable[..., Coroutine[Any, Any, Any]]
 
 
 class ToolPlan(Struct, frozen=True, kw_only=True):
@@ -79,7 +74,9 @@ def every_tool(tools: tuple[ToolPlan, ...]) -> Iterator[ToolPlan]:
 def hooks_of(tools: tuple[ToolPlan, ...], lifecycle: str) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
     """Return the hooks that tools define: those before the lifecycle method, deepest first, and those after it, outermost first."""
     custom = [tool for tool in every_tool(tools) if isinstance(tool.declared, Tool)]
-    before = [(tool.ns, f"pre_{lifecycle}") for tool in _deepest_first(tools) if f"pre_{lifecycle}" in methods_of(type(tool.declared))]
+    before = [
+        (tool.ns, f"pre_{lifecycle}") for tool in _deepest_first(tools) if f"pre_{lifecycle}" in methods_of(type(tool.declared))
+    ]
     after = [(tool.ns, f"post_{lifecycle}") for tool in custom if f"post_{lifecycle}" in methods_of(type(tool.declared))]
     return before, after
 
@@ -126,7 +123,3 @@ async def _lifecycle(running: Running, twist: Twist, lifecycle: str, methods: li
     for ns, name in methods:
         running.no_commit = "" if name == "activate" else f"{name}()"
         await getattr(running.units[ns], name)(*arguments)
-
-
-NOTHING: Final[Json] = b"null"
-"""The result of a method that returns nothing."""

@@ -11,11 +11,11 @@ from typing import Any, Final
 
 import msgspec
 
-from ropewalk.guest.attempt import Attempt
-from ropewalk.guest.author import plan_of, plan_ours
+from ropewalk.guest.author import plan_class
 from ropewalk.guest.channel import Channel, encode_message
+from ropewalk.guest.invocation import Invocation
 from ropewalk.guest.logs import OUTPUT
-from ropewalk.guest.plan import build
+from ropewalk.guest.plan import Plan, build
 from ropewalk.sdk.host import Running
 from ropewalk.sdk.twist import Twist
 from ropewalk.wire import messages
@@ -24,6 +24,8 @@ from ropewalk.wire.messages import Answer, PriorityRecord, Start, Target
 
 _OFTEN: Final = 40
 """Runs after which Python has specialised what it will."""
+
+_AGAIN: Final = 3
 
 _UUID: Final = "00000000-0000-0000-0000-000000000000"
 
@@ -63,9 +65,12 @@ class PlayedChannel(Channel):
     async def call(self, message: messages.Call) -> Any:
         """Prepare the answer, then ask as always."""
         value: object = {"state": b'{"number":1}'} if type(message) is messages.StoreRead else "token"
-        answer = Answer(id=message.id, value=msgspec.Raw(msgspec.msgpack.encode(value)))
-        self._said.append(encode_frames(encode_message(answer)))
+        self.hear(Answer(id=message.id, value=msgspec.Raw(msgspec.msgpack.encode(value))))
         return await super().call(message)
+
+    def hear(self, message: messages.HostMessage) -> None:
+        """Have this read next."""
+        self._said.append(encode_frames(encode_message(message)))
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         """Leave the loop alone: it has nothing to read."""
@@ -78,43 +83,44 @@ class PlayedChannel(Channel):
 
 
 def rehearse(times: int = _OFTEN) -> None:
-    """Run our own twist's methods, `times` times."""
-    plan_ours(Rehearsed)
+    """Run our own twist's methods, `times` times: once in the root zygote, for every version."""
+    plan = plan_class(Rehearsed, 0)
     for _ in range(times):
-        _run("light", b"[[1],{}]")
-        _run("plain")
-    _run("failing")
-    _run("looping")
+        _run(plan, "light", b"[[1],{}]")
+        _run(plan, "plain")
+    _run(plan, "failing")
+    _run(plan, "looping")
 
 
-def warm(twist: type) -> None:
-    """Make ready for forking attempts of `twist`, without running any of its author's code."""
-    for _ in range(3):
-        build(plan_of(twist), Running(PlayedChannel()))
-    rehearse(3)
+def warm(plan: Plan) -> None:
+    """Make a version's zygote ready: its twist and tools are put together, and our own twist runs again."""
+    for _ in range(_AGAIN):
+        build(plan, Running(PlayedChannel()))
+    rehearse(_AGAIN)
 
 
-def _run(method: str, arguments: bytes = b"[[],{}]") -> None:
+def _run(plan: Plan, method: str, arguments: bytes = b"[[],{}]") -> None:
     channel = PlayedChannel()
-    attempt = Attempt(plan_of(Rehearsed), channel)
-    start = Start(
-        execution="",
-        attempt=1,
-        instance="",
-        version=1,
-        previous_version=None,
-        trigger="task",
-        target=Target(ns="", method=method, arguments=arguments),
-        event=b"[]",
-        options=b"{}",
-        priority=PriorityRecord(id=_UUID, title=""),
-        seed=bytes(16),
-        started_at=0,
-        cpu=60.0,
-        wall=60.0,
-        requests=1000,
+    invocation = Invocation(plan, channel)
+    channel.hear(
+        Start(
+            execution="",
+            attempt=1,
+            instance="",
+            version=1,
+            previous_version=None,
+            trigger="task",
+            target=Target(ns="", method=method, arguments=arguments),
+            event=b"[]",
+            options=b"{}",
+            priority=PriorityRecord(id=_UUID, title=""),
+            seed=bytes(16),
+            started_at=0,
+            cpu=60.0,
+            wall=60.0,
+            requests=1000,
+        )
     )
-    channel._said.append(encode_frames(encode_message(start)))
-    channel.finish(attempt.run(channel.wait_for_start()))
-    attempt.close()
+    channel.finish(invocation.run(channel.wait_for_start()))
+    invocation.close()
     OUTPUT.book.close()
