@@ -67,7 +67,8 @@ async def test_an_error_that_is_let_out_undoes_the_page_and_runs_it_again(runtim
     await runtime.invoke(instance, "sync_page", 1)
     await runtime.drain()
     assert await runtime.titles() == sorted([*titles(web), "Page 1", "Page 2", "Page 3"])
-    assert [one.attempt for one in await runtime.executions(instance, "sync_page")] == [1, 4, 1]
+    ran = [one for one in await runtime.executions(instance, "sync_page") if one.status == "succeeded"]
+    assert [one.attempt for one in ran] == [1, 4, 1]
 
 
 async def test_an_error_that_stays_ends_in_dead_and_nothing_of_it_is_there(runtime: Runtime, web: Web) -> None:

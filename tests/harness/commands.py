@@ -84,6 +84,19 @@ class Cli:
         error = done.value["error"]
         return Refused(done.code, error["type"], error["message"])
 
+    def begin(self, *arguments: str) -> Begun:
+        """Start a command and go on beside it."""
+        process = subprocess.Popen(
+            [ROPEWALK, *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        return Begun(process)
+
     def write(self, source: str, name: str = "twist.py") -> str:
         """Write a module beside the database and return its path."""
         path = self.folder / name
@@ -122,6 +135,26 @@ class Cli:
     def log_tail(self) -> str:
         """Return the end of what the nodes said."""
         return self._log.read_text(encoding="utf-8", errors="replace")[-4000:] if self._log.exists() else ""
+
+
+class Begun:
+    """A command that runs beside the test."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def result(self, code: int = 0) -> Any:
+        """Wait for its end and return the JSON document that it printed."""
+        out, err = self._process.communicate(timeout=60)
+        assert self._process.returncode == code, f"ended with {self._process.returncode}:\n{out}{err}"
+        return json.loads(out)
+
+    def kill(self) -> None:
+        """End it with SIGKILL, and return when it and what it started are gone."""
+        guests = processes.below(self._process.pid)
+        self._process.kill()
+        self._process.communicate(timeout=30)
+        until(lambda: not any(processes.living(guests)), "a killed command's sandbox to be gone")
 
 
 class Serving:

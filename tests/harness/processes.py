@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 
@@ -26,6 +27,40 @@ def below(pid: int) -> list[int]:
     return found
 
 
+@dataclass(frozen=True)
+class Tree:
+    """The processes of one sandbox."""
+
+    root: list[int]
+    versions: list[int]
+    attempts: list[int]
+
+
+def zygote_tree(pid: int) -> Tree:
+    """Return the processes of the sandbox below a node, by what they are.
+
+    The first process of the pid namespace is the root zygote. Every other is a child of it; attempts carry one seccomp filter more than
+    the version zygotes that forked them.
+    """
+    inside = {process: _status(process) for process in below(pid)}
+    root = [process for process, status in inside.items() if status.get("NSpid", "").split()[1:] == ["1"]]
+    filters = {process: int(inside[process].get("Seccomp_filters", "0")) for one in root for process in children(one) if process in inside}
+    confined = [count for count in filters.values() if count]
+    fewest = min(confined, default=0)
+    return Tree(
+        root=root,
+        versions=[process for process, count in filters.items() if count == fewest],
+        attempts=[process for process, count in filters.items() if count > fewest],
+    )
+
+
+def _status(pid: int) -> dict[str, str]:
+    with contextlib.suppress(OSError):
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        return dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+    return {}
+
+
 def lives(pid: int) -> bool:
     """Whether the process exists and is no zombie."""
     try:
@@ -39,6 +74,11 @@ def kill(pid: int) -> None:
     """End a process with SIGKILL, if it is still there."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
+
+
+def stop(pid: int) -> None:
+    """Freeze a process."""
+    os.kill(pid, signal.SIGSTOP)
 
 
 def living(pids: list[int]) -> Iterator[int]:

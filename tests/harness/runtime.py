@@ -22,14 +22,14 @@ from typing import Any
 import msgspec
 
 from ropewalk.sandbox.interface import RefusedImport
-from ropewalk.sandbox.zygotes import ForkSource
+from ropewalk.sandbox.source import ForkSource
 from ropewalk.service import bundles
 from ropewalk.service.actions import call_target
 from ropewalk.service.config import Settings
 from ropewalk.service.deploying import Deployed
 from ropewalk.service.node import Node
 from ropewalk.service.options import typed_options
-from ropewalk.service.service import Service, arguments_json
+from ropewalk.service.service import Service
 from ropewalk.storage.records import (
     PENDING,
     ActivityQuery,
@@ -88,10 +88,10 @@ class Runtime:
 
     # ── Twists and instances ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def deploy(self, source: str | Path, *, name: str | None = None) -> Deployed:
+    async def deploy(self, source: str | Path, *, name: str | None = None, **flags: bool) -> Deployed:
         """Deploy a module's source, or the file or folder at a path. Raises RefusedImport, BundleError."""
         path = source if isinstance(source, Path) else self._written(source)
-        return await self.service.deploy(bundles.pack(path), name=name, dry_run=False)
+        return await self.service.deploy(bundles.pack(path), name=name, dry_run=False, **flags)
 
     async def activate(self, twist: str, **options: object) -> str:
         """Make an instance of a twist's latest version and queue its activation; returns the instance."""
@@ -135,10 +135,9 @@ class Runtime:
 
     async def queue(self, instance: str, method: str, *args: object, **kwargs: object) -> str:
         """Queue a call of a method; returns the execution."""
-        target = await call_target(
-            self.storage, await self.instance(instance), method, arguments_json(list(args), dict(kwargs))
-        )
-        return await self.service.invoke(await self.instance(instance), target)
+        arguments = msgspec.json.encode([args, kwargs])
+        found = await self.instance(instance)
+        return await self.service.invoke(found, await call_target(self.storage, found, method, arguments))
 
     async def drain(self, timeout: float = PATIENCE) -> None:
         """Wait until nothing is due, running or in back-off."""
@@ -251,7 +250,7 @@ class Runtime:
 async def open_sandbox(folder: Path) -> AsyncIterator[ForkSource]:
     """Give a started sandbox that sees the bundles in `folder`."""
     folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-    source = ForkSource(folder)
+    source = ForkSource(str(folder))
     await source.start()
     try:
         yield source

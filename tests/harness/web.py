@@ -2,6 +2,7 @@
 
     /items?page=N&per_page=M         a page of `items`: {"items", "has_more"}
     /batch?token=T                   the same by continuation token: {"items", "next_token"}
+    /endless?page=N&of=NAME          a page of five items; there are more until `finish()` is called
     /users/ID                        a large record, of which little is needed
     /one/NAME                        {"name"}; with `hold()` only once `together` requests wait here at the same time
     /flaky/NAME?failures=N&status=S  answers S (503) to the first N requests of NAME, then {"ok": true}
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import json
 import threading
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,6 +47,7 @@ class Web:
     requests: list[Asked] = field(default_factory=list)
     failures: Counter[str] = field(default_factory=Counter)
     meeting: threading.Barrier | None = None
+    finished: threading.Event = field(default_factory=threading.Event)
     ending: threading.Event = field(default_factory=threading.Event)
 
     def holds(self, count: int) -> None:
@@ -54,6 +57,15 @@ class Web:
     def hold(self, together: int) -> None:
         """Let `/one/…` answer only when that many requests are being made at the same time."""
         self.meeting = threading.Barrier(together)
+
+    def finish(self) -> None:
+        """Let the next page of `/endless` be the last."""
+        self.finished.set()
+
+    def visit(self, path: str) -> None:
+        """Make a request of the test's own."""
+        with urllib.request.urlopen(f"{self.url}{path}", timeout=30):
+            return
 
     def asked(self, path: str) -> list[Asked]:
         """Return the requests for a path, in the order in which they came."""
@@ -67,6 +79,8 @@ class Web:
                 return self._page(asked.query)
             case "batch":
                 return self._batch(asked.query)
+            case "endless":
+                return self._endless(asked.query)
             case "users":
                 return 200, user(rest)
             case "one":
@@ -91,6 +105,10 @@ class Web:
         start = int(query.get("token", "t0")[1:])
         after = start + PER_PAGE
         return 200, {"items": self.items[start:after], "next_token": f"t{after}" if after < len(self.items) else None}
+
+    def _endless(self, query: dict[str, str]) -> tuple[int, Any]:
+        names = [f"{query['of']}.{query['page']}.{number}" for number in range(5)]
+        return 200, {"items": names, "has_more": not self.finished.is_set()}
 
     def _one(self, name: str) -> tuple[int, Any]:
         if self.meeting is not None:
