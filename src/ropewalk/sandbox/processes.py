@@ -233,8 +233,11 @@ class ForkedProcess:
 
     def _deliver(self, message: GuestMessage) -> None:
         assert self._on_message is not None, "a process is listened to before it is started"
+        last = type(message) is Finished or type(message) is Raised
+        if last:
+            self._usage = self._measure()
         self._on_message(message)
-        if isinstance(message, Finished | Raised) and not self.over:
+        if last and not self.over:
             self._end(Ended(code=0))
 
     # ── Its end ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
