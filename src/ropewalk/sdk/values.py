@@ -89,6 +89,8 @@ def type_name(wanted: Any) -> str:
 
 def from_json(wanted: Any, form: Any) -> Any:
     """Return a value of a class that msgspec does not know, made from its JSON form: its `dec_hook`."""
+    if wanted is object:
+        return form
     validate = getattr(wanted, "model_validate_json", None)
     if validate is not None:
         return validate(_encode(form))
@@ -110,15 +112,16 @@ def _reader(wanted: Any) -> Callable[[Json], Any]:
 _cached_reader = lru_cache(maxsize=512)(_reader)
 
 
-def _to_json(value: Any) -> Any:
+def _to_json(value: object) -> object:
     """Return something simpler for a value that msgspec does not know: its `enc_hook`."""
     for base in (str, int, float):
         if isinstance(value, base):
             return base(value)
-    dump = getattr(type(value), "model_dump", None)
+    kind: Any = type(value)
+    dump = getattr(kind, "model_dump", None)
     if dump is not None:
         return dump(value, mode="json")
-    raise TypeError(f"{type_name(type(value))} has no JSON form")
+    raise TypeError(f"{type_name(kind)} has no JSON form")
 
 
 _encode = msgspec.json.Encoder(enc_hook=_to_json).encode
@@ -172,26 +175,26 @@ def _is_utf8(text: str) -> bool:
     return True
 
 
-def _parts(value: object, path: str, depth: int) -> Iterator[tuple[str, object]]:
+def _parts(value: Any, path: str, depth: int) -> Iterator[tuple[str, object]]:
     """Yield the leaves of a value, the keys of its mappings among them, with their paths."""
+    kind: type[Any] = type(value)
     if depth == 0:
         return
-    if isinstance(value, Mapping):
+    if issubclass(kind, Mapping):
         for key, item in value.items():
             yield f"{path} (the key {key!r:.40})", key
             yield from _parts(item, f"{path}[{key!r:.40}]", depth - 1)
-    elif isinstance(value, list | tuple | set | frozenset):
+    elif issubclass(kind, list | tuple | set | frozenset):
         for index, item in enumerate(value):
             yield from _parts(item, f"{path}[{index}]", depth - 1)
-    elif not isinstance(value, type) and (names := _field_names(value)):
+    elif names := _field_names(kind):
         for field in names:
             yield from _parts(getattr(value, field, None), f"{path}.{field}", depth - 1)
     else:
         yield path, value
 
 
-def _field_names(value: object) -> list[str]:
-    names = getattr(value, "__struct_fields__", None) or getattr(value, "__dataclass_fields__", None)
-    if names is None and hasattr(type(value), "model_dump"):
-        names = getattr(type(value), "model_fields", None)
-    return list(names or ())
+def _field_names(kind: Any) -> list[str]:
+    """Return the fields of a Struct, dataclass or pydantic model; none of anything else, a class among it."""
+    places = ("__struct_fields__", "__dataclass_fields__", "model_fields")
+    return [] if issubclass(kind, type) else next((list(names) for place in places if (names := getattr(kind, place, None))), [])
