@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import msgspec
+from msgspec.structs import replace
 
 from ropewalk.answers.tasks import new_id
 from ropewalk.clock import SystemClock
@@ -24,7 +25,7 @@ from ropewalk.service.config import Settings
 from ropewalk.service.node import Node
 from ropewalk.service.service import Service
 from ropewalk.storage.interface import Storage
-from ropewalk.storage.records import Instance, NewExecution, NewInstance, Settled, Settlement, Version
+from ropewalk.storage.records import Instance, NewExecution, NewInstance, Rank, Settled, Settlement, Version
 from ropewalk.storage.sqlite import open_sqlite
 from ropewalk.wire.messages import Json, Target
 
@@ -129,7 +130,7 @@ class Rig:
             priority=priority,
             options=b"{}",
             secret=secrets.token_bytes(32),
-            activate=event(instance, "activate"),
+            activate=replace(event(instance, "activate"), trigger="activate", rank=Rank.BARRIER),
         )
 
 
@@ -138,7 +139,7 @@ def event(instance: str, method: str, *arguments: object) -> NewExecution:
     return NewExecution(
         id=new_id(),
         instance=instance,
-        trigger="activate" if method == "activate" else "task",
+        trigger="task",
         target=Target(ns="", method=method, arguments=msgspec.json.encode((arguments, {}))),
         at=time.time_ns() // 1000,
     )
@@ -152,16 +153,13 @@ async def serving(folder: Path, *, concurrency: int = IN_FLIGHT) -> AsyncIterato
     witness = Witness(storage)
     service = Service(settings, cast("Storage", witness), SystemClock())
     stop, ready = asyncio.Event(), asyncio.Event()
-    running = asyncio.create_task(Node(service).run(stop, ready.set))
     try:
-        readiness = asyncio.create_task(ready.wait())
-        await asyncio.wait([running, readiness], return_when=asyncio.FIRST_COMPLETED)
-        if running.done():
-            running.result()
-        yield Rig(service, witness)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(Node(service).run(stop, ready.set))
+            await ready.wait()
+            yield Rig(service, witness)
+            stop.set()
     finally:
-        stop.set()
-        await running
         await service.close()
 
 
