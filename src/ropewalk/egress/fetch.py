@@ -271,7 +271,35 @@ class _JudgedBackend(httpcore.AsyncNetworkBackend):
         if peer is None or ip_address(peer[0]) != ip_address(address):
             await stream.aclose()
             raise httpcore.ConnectError("the connection does not lead to the address that was checked")
-        return stream
+        return _Connection(stream)
+
+
+class _Connection(httpcore.AsyncNetworkStream):
+    """A connection that is closed when its TLS handshake is cancelled, which httpcore's own leaves to the garbage collector."""
+
+    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
+        self._stream = stream
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return await self._stream.read(max_bytes, timeout)
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        await self._stream.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    async def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.AsyncNetworkStream:
+        try:
+            return await self._stream.start_tls(ssl_context, server_hostname, timeout)
+        except asyncio.CancelledError:
+            await self._stream.aclose()
+            raise
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
 
 
 def _is_address(host: str) -> bool:
