@@ -280,6 +280,8 @@ def activities_statement(query: ActivityQuery) -> tuple[str, list[object]]:
 def _conditions(query: ActivityQuery) -> Iterable[tuple[str, tuple[object, ...]]]:
     if query.priority is not None:
         yield "a.priority = ?", (query.priority,)
+    if query.priorities is not None:
+        yield "a.priority IN (SELECT value FROM json_each(?))", (_encode(query.priorities).decode(),)
     if query.twist is not None:
         yield "a.twist = ?", (query.twist,)
     if query.type is not None:
