@@ -35,7 +35,7 @@ class Write(Protocol):
 class Findings(Struct):
     """What is wrong: sentences for people, by the instance they are about; and executions out of step, by the same."""
 
-    of_database: list[str] = field(default_factory=list)
+    of_database: list[str] = field(default_factory=list[str])
     of_instances: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     strays: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
 

@@ -94,6 +94,9 @@ EXECUTION = """
 """Columns of an execution's record, from `executions e`; its number comes first."""
 
 
+_RANKS: dict[int, Rank] = {int(rank): rank for rank in Rank}
+
+
 def execution_record(row: Row, twist: str) -> Execution:
     """Return the execution whose `EXECUTION` columns `row` begins with."""
     return Execution(
@@ -124,9 +127,6 @@ def execution_record(row: Row, twist: str) -> Execution:
         result=row[25],
         event=row[27],
     )
-
-
-_RANKS: tuple[Rank, ...] = tuple(Rank)
 
 
 # ── Attempts ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -36,11 +36,12 @@ from ropewalk.storage.records import (
     Version,
     Workload,
 )
-from ropewalk.storage.sqlite import audit, claiming, deploying, executions, lifecycle, nodes, settling, upkeep, values, workspace
+from ropewalk.storage.sqlite import audit, claiming, deploying, executions, lifecycle, nodes, settling, upkeep, workspace
 from ropewalk.storage.sqlite.committer import Committer
 from ropewalk.storage.sqlite.driver import Connection
 from ropewalk.storage.sqlite.effects import are_heavy
 from ropewalk.storage.sqlite.reading import Reader
+from ropewalk.storage.sqlite.values import write_values
 from ropewalk.wire.messages import Json, NoteRecord, PriorityRecord, Target
 
 
@@ -186,9 +187,9 @@ class SqliteStorage:
         """Unexpired keys."""
         return self._read.read_keys(instance, ns, prefix, at)
 
-    async def write_values(self, instance: str, ns: str, values_: dict[str, Json | None], at: Micros) -> None:
+    async def write_values(self, instance: str, ns: str, values: dict[str, Json | None], at: Micros) -> None:
         """Write values from outside an execution."""
-        await self._write(lambda tx: values.write_values(tx, instance, ns, values_, at, self._limits))
+        await self._write(lambda tx: write_values(tx, instance, ns, values, at, self._limits))
 
     async def callback(self, instance: str, token: str) -> Target | None:
         """What a callback stands for."""
