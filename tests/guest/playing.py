@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -96,7 +96,7 @@ class Guest:
 
     def answer_as_usual(self, call: Any) -> None:
         try:
-            value = self.answers.get(type(call), self._usual)(call)
+            value = self.answering(call)(call)
         except Exception as error:  # noqa: BLE001 — told to the guest, as the host does
             self.send(Failure(id=call.id, error=type(error).__name__, message=str(error)))
         else:
@@ -120,6 +120,9 @@ class Guest:
         _, status = os.waitpid(self.pid, 0)
         self.pid = 0
         return os.waitstatus_to_exitcode(status)
+
+    def answering(self, call: Any) -> Answering:
+        return next((answering for kind, answering in self.answers.items() if isinstance(call, kind)), self._usual)
 
     def _usual(self, call: Any) -> object:
         match call:
@@ -171,7 +174,8 @@ class Version:
 
         with _forked(report) as (connection, _):
             packet = b"".join(iter(lambda: connection.recv(65536), b""))
-        return msgspec.msgpack.decode(packet, type=ZygoteReport)
+        said: Imported | ImportFailed = msgspec.msgpack.decode(packet, type=ZygoteReport)
+        return said
 
     @contextmanager
     def attempt(
@@ -183,7 +187,7 @@ class Version:
         options: object = None,
         memory: int = 0,
         **start: Any,
-    ) -> Iterator[Guest]:
+    ) -> Generator[Guest]:
         """Have a process run `method` with `args` bound to it."""
 
         def serve(connection: socket.socket) -> None:
@@ -230,7 +234,7 @@ def start_message(target: Target, **fields: Any) -> Start:
 
 
 @contextmanager
-def _forked(child: Callable[[socket.socket], object]) -> Iterator[tuple[socket.socket, int]]:
+def _forked(child: Callable[[socket.socket], object]) -> Generator[tuple[socket.socket, int]]:
     """Run `child` in a forked process with one end of a socket pair, and give the other end."""
     ours, theirs = socket.socketpair()
     ours.settimeout(20)

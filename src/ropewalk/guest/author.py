@@ -13,7 +13,7 @@ import logging
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import cache
 from typing import Any, Final, cast
 
@@ -27,7 +27,7 @@ from ropewalk.sdk.checks import seconds
 from ropewalk.sdk.methods import Method, methods_of
 from ropewalk.sdk.options import Options, option_fields
 from ropewalk.sdk.settings import Limits, RetryPolicy
-from ropewalk.sdk.tool import BuiltIn, Tool
+from ropewalk.sdk.tool import BuiltIn, Tool, given_options
 from ropewalk.sdk.twist import Twist
 from ropewalk.sdk.unit import Unit
 from ropewalk.sdk.values import encode, reader_of
@@ -175,15 +175,14 @@ def plan_class(cls: type[Twist], memory: int) -> Plan:
         if logger.level == logging.NOTSET:
             logger.setLevel(logging.DEBUG)
     hooks = {lifecycle: hooks_of(tools, lifecycle) for lifecycle in LIFECYCLE}
-    return Plan(cls=cls, options=options, tools=tools, hooks=hooks, memory=memory, prepares=cls.__init__ is not Twist.__init__)
+    return Plan(cls=cls, options=options, tools=tools, hooks=hooks, memory=memory, prepares=_prepares(cls))
 
 
 def _check_settings(cls: type[Twist]) -> None:
-    if not isinstance(cls.limits, Limits):
-        raise BadTwist(f"{_place(cls)}{cls.__name__}.limits is {cls.limits!r:.80}: write limits = Limits(cpu=10)")
-    if not isinstance(cls.retry, RetryPolicy):
-        raise BadTwist(f"{_place(cls)}{cls.__name__}.retry is {cls.retry!r:.80}: write retry = RetryPolicy(attempts=3)")
-    if cls.concurrency != 1 or isinstance(cls.concurrency, bool):
+    for name, kind in (("limits", Limits), ("retry", RetryPolicy)):
+        if not isinstance(given := getattr(cls, name), kind):
+            raise BadTwist(f"{_place(cls)}{cls.__name__}.{name} is {given!r:.80}: write {name} = {kind.__name__}(...)")
+    if cls.concurrency != 1:
         raise BadTwist(f"{_place(cls)}{cls.__name__}.concurrency is {cls.concurrency!r:.80}: only 1 can be had for now")
     if cls.__init__ is not Twist.__init__ and not _callable_without_arguments(cls):
         raise BadTwist(
@@ -191,10 +190,14 @@ def _check_settings(cls: type[Twist]) -> None:
         )
 
 
-def _callable_without_arguments(cls: type) -> bool:
-    own: Callable[..., Any] = cls.__init__
+def _prepares(cls: type[Twist]) -> bool:
+    """Whether the class, or a base of the author's, has an `__init__` of its own."""
+    return inspect.getattr_static(cls, "__init__") is not inspect.getattr_static(Twist, "__init__")
+
+
+def _callable_without_arguments(cls: type[Twist]) -> bool:
     try:
-        inspect.signature(own).bind(None)
+        inspect.signature(inspect.getattr_static(cls, "__init__")).bind(None)
     except TypeError:
         return False
     return True
@@ -310,21 +313,19 @@ def _tool(owner: type[Unit], name: str, ns: str, declared: Tool | BuiltIn, depth
 def _given_options(owner: type, name: str, declared: Tool) -> Options | None:
     """Return the options that a tool's declaration gives, as the tool's own class says they are."""
     wanted = _options_class(type(declared))
-    given = vars(declared).get("_given", {})
+    given = given_options(declared)
     where = f"{_place(owner)}{owner.__name__}.{name} = {type(declared).__name__}(...)"
     if isinstance(given, Options):
         if wanted is None or not isinstance(given, wanted):
             raise BadTwist(f"{where} is given a {type(given).__name__}, and takes {wanted.__name__ if wanted else 'no options'}")
         return given
-    if not isinstance(given, dict):
-        raise BadTwist(f"{where} is given {given!r:.60}: give keyword arguments, or one Options object")
     if wanted is None:
         if given:
             raise BadTwist(f"{where} is given {', '.join(given)}, and takes no options")
         return None
-    unknown = set(given) - {field.name for field in option_fields(wanted)}
-    if unknown:
-        raise BadTwist(f"{where} is given {', '.join(sorted(unknown))}, which {wanted.__name__} does not have")
+    known = {field.name for field in option_fields(wanted)}
+    if unknown := [name for name in given if name not in known]:
+        raise BadTwist(f"{where} is given {', '.join(unknown)}, which {wanted.__name__} does not have")
     try:
         return cast("Options", reader_of(wanted)(encode(given, "an option")))
     except (msgspec.ValidationError, InvalidValue, NotSerializable) as error:
@@ -383,7 +384,7 @@ _REST: Final = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 def _tool_info(tool: ToolPlan) -> ToolInfo:
     if isinstance(tool.declared, BuiltIn):
         return ToolInfo(ns=tool.ns, kind=tool.declared.kind, options=encode(tool.declared.declared(), "the options of", tool.ns))
-    given = {} if tool.options is None else tool.options
+    given: object = {} if tool.options is None else tool.options
     return ToolInfo(ns=tool.ns, kind="custom", options=encode(given, "the options of", tool.ns))
 
 
@@ -413,7 +414,7 @@ def _json_type(annotation: Any) -> _JsonType:
         schema = msgspec.json.schema(annotation)
     except TypeError:
         return "json"
-    found = {
+    found: set[_JsonType] = {
         _schema_type(part) for part in schema.get("anyOf", [schema]) if part.get("type") != "null" and part.get("enum") != [None]
     }
     return found.pop() if len(found) == 1 else "json"

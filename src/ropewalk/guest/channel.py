@@ -17,6 +17,7 @@ import threading
 import typing
 from asyncio import AbstractEventLoop, Future
 from collections import deque
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NoReturn
 
 import msgspec
@@ -32,8 +33,8 @@ _HEADER_SIZE: Final = 4
 
 encode_message = msgspec.msgpack.Encoder().encode
 _decode_start = msgspec.msgpack.Decoder(Start).decode
-_decode_reply = msgspec.msgpack.Decoder(Answer | Failure).decode
-_ANSWERS: Final = {
+_decode_reply = typing.cast("Callable[[bytes], Answer | Failure]", msgspec.msgpack.Decoder(Answer | Failure).decode)
+_ANSWERS: Final[dict[Any, Callable[[msgspec.Raw], Any]]] = {
     kind: msgspec.msgpack.Decoder(kind.answer).decode for kind in typing.get_args(AnyCall) if kind.answer is not None
 }
 _CHECKED: Final = frozenset(
@@ -52,7 +53,7 @@ _CHECKED: Final = frozenset(
 )
 """Calls whose every field the SDK has checked; what authors put into the others is held against the schema before it is sent."""
 
-_MADE_OF_TEXT: Final[dict[str, type[Exception]]] = {
+_MADE_OF_TEXT: Final[Mapping[str, type[Exception]]] = {
     name: kind
     for name, kind in vars(errors).items()
     if isinstance(kind, type) and issubclass(kind, RopewalkError) and kind.__init__ is RopewalkError.__init__
@@ -154,7 +155,8 @@ class Channel:
                     return reply
 
     async def _pipelined(self, frames: bytes, number: int, loop: AbstractEventLoop) -> Answer | Failure:
-        future = self._waiting[number] = loop.create_future()
+        future: Future[Answer | Failure] = loop.create_future()
+        self._waiting[number] = future
         self._send(frames)
         return await future
 
@@ -168,7 +170,7 @@ class Channel:
 
     # ── Bytes ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _receive(self) -> typing.Iterable[bytes]:
+    def _receive(self) -> Iterable[bytes]:
         data = self._read()
         if not data:
             _leave()

@@ -65,7 +65,7 @@ class Invocation:
         if plan.options is not None:
             vars(twist)["options"] = decode(start.options, plan.options, "the options of this instance")
         if plan.prepares:
-            twist.__init__()  # type: ignore[misc]  # the author's own, after everything that it may use is there
+            plan.cls.__init__(twist)  # the author's own, after everything that it may use is there
         if start.trigger in LIFECYCLE:
             return steps(plan, self._running, twist, start.trigger)
         unit, method = find_target(self._running, start.target)

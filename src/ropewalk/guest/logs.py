@@ -92,6 +92,11 @@ class BookStream(io.RawIOBase):
         self._level = level
         self._partial = bytearray()
 
+    @property
+    def name(self) -> str:
+        """What standard streams are called."""
+        return "<log>"
+
     def writable(self) -> bool:
         """Say that it can be written to."""
         return True

@@ -12,7 +12,7 @@ asyncio's own interface for loops and tasks made elsewhere; the tests run on eve
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures.thread  # noqa: F401 — what to_thread() needs, imported before any fork
+import concurrent.futures
 import contextvars
 import logging
 import selectors
@@ -26,11 +26,14 @@ T = TypeVar("T")
 
 log = logging.getLogger("ropewalk")
 
+_what_to_thread_needs = concurrent.futures.ThreadPoolExecutor  # imported by being named, before any fork
+
 
 class Loop(asyncio.SelectorEventLoop):
     """The event loop of an attempt, once something has asked for one. It remembers its tasks, to report what they raised."""
 
     _made: WeakSet[asyncio.Task[Any]]
+    _asyncgens: WeakSet[AsyncGenerator[Any, Any]]
 
     def begin(self) -> None:
         """Be made, in place of a dormant loop."""
@@ -178,7 +181,7 @@ class Driver:
         finally:
             events._set_running_loop(None)  # noqa: SLF001
             sys.set_asyncgen_hooks(*hooks)
-        return self._go_on()
+        return cast("T", self._go_on())
 
     def close(self) -> None:
         """Close the loop, if there is one."""

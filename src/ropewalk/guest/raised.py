@@ -10,9 +10,8 @@ import importlib
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
-import ropewalk
 from ropewalk.errors import GiveUp, HTTPStatusError, Retry
 from ropewalk.wire.messages import Raised
 
@@ -23,9 +22,9 @@ TRACEBACK_LIMIT: Final = 48 * 1024
 """Most characters of a traceback; the middle of a longer one is left out."""
 
 _FRAMES: Final = 120
-_PACKAGE: Final = Path(ropewalk.__file__).parent
+_PACKAGE: Final = Path(__file__).parent.parent
 _OURS: Final = (f"{_PACKAGE}/guest/", f"{_PACKAGE}/sdk/")
-_LEADING: Final = (*_OURS, *(f"{Path(part.__file__).parent}/" for part in (asyncio, importlib)), "<frozen importlib")
+_LEADING: Final = (*_OURS, *(f"{Path(str(part.__file__)).parent}/" for part in (asyncio, importlib)), "<frozen importlib")
 _WAITS: Final = (429, 503)
 
 Kind = Literal["error", "retry", "retry_at_least", "give_up", "unretried"]
@@ -82,7 +81,8 @@ def _kind(error: BaseException) -> tuple[Kind, float | None]:
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:
     if isinstance(error, BaseExceptionGroup):
-        for part in error.exceptions:
+        parts: tuple[BaseException, ...] = cast("Any", error).exceptions
+        for part in parts:
             yield from _leaves(part)
     else:
         yield error

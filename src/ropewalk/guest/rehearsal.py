@@ -35,8 +35,8 @@ class Rehearsed(Twist):
 
     async def light(self, number: int) -> int:
         """Read, write, and go on in another task."""
-        state = await self.get("state", dict[str, int], default={})
-        await self.set("state", {"number": state.get("number", 0) + number})
+        state = await self.get("state", dict[str, int])
+        await self.set("state", {"number": number, "before": state})
         await self.run_task(self.light, number)
         return number
 

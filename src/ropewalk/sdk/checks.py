@@ -16,7 +16,7 @@ BATCH_LIMIT: Final = 1_000
 """Most items of one call."""
 
 
-def check_key(key: str) -> str:
+def check_key(key: object) -> str:
     """Return `key` when it can name a value or a task.
 
     Raises:
@@ -31,7 +31,7 @@ def check_key(key: str) -> str:
     return check_prefix(key)
 
 
-def check_prefix(prefix: str) -> str:
+def check_prefix(prefix: object) -> str:
     """Return `prefix` when it can begin a key; "" begins every one. Raises as `check_key`."""
     if not isinstance(prefix, str):
         raise TypeError(f"a key is a str, not {type(prefix).__name__}: {prefix!r:.80}")
@@ -52,7 +52,7 @@ def check_batch(count: int, what: str) -> None:
         raise ValueTooLarge(f"{count:,} {what} in one call are over the limit of {BATCH_LIMIT:,}: split them")
 
 
-def seconds(duration: float | timedelta, name: str) -> float:
+def seconds(duration: object, name: str) -> float:
     """Return a duration in seconds.
 
     Raises:
@@ -68,7 +68,7 @@ def seconds(duration: float | timedelta, name: str) -> float:
     return float(duration)
 
 
-def positive_seconds(duration: float | timedelta, name: str) -> float:
+def positive_seconds(duration: object, name: str) -> float:
     """Return a duration above zero in seconds. Raises as `seconds`, and ValueError for zero or less."""
     value = seconds(duration, name)
     if value <= 0:
@@ -76,7 +76,7 @@ def positive_seconds(duration: float | timedelta, name: str) -> float:
     return value
 
 
-def micros(at: datetime, name: str) -> Micros:
+def micros(at: object, name: str) -> Micros:
     """Return an aware datetime as it is stored.
 
     Raises:

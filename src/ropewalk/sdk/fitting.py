@@ -39,7 +39,7 @@ def fit(form: Any, wanted: Any, path: str) -> Any:
         return _fit_union(form, arguments, path)
     if isinstance(origin, type):
         return _fit_collection(form, wanted, origin, arguments, path)
-    if isinstance(wanted, type) and (hints := _fields(wanted)):
+    if hints := _fields(wanted):
         return _fit_record(form, wanted, hints, path)
     return _convert(form, wanted, path)
 
@@ -104,52 +104,53 @@ def _fit_collection(form: Any, wanted: Any, origin: type, arguments: tuple[Any, 
     return set(items) if issubclass(set, origin) else origin(items)  # type: ignore[call-arg]  # a concrete collection
 
 
-def _fields(wanted: type) -> dict[str, Any]:
-    if (
-        dataclasses.is_dataclass(wanted)
-        or typing.is_typeddict(wanted)
-        or issubclass(wanted, msgspec.Struct)
-        or hasattr(wanted, "_fields")
-    ):
-        return typing.get_type_hints(wanted)
-    return {}
+def _fields(wanted: Any) -> dict[str, Any]:
+    """Return the annotations of a Struct, dataclass, TypedDict or NamedTuple; none of anything else."""
+    marks = ("__struct_fields__", "__dataclass_fields__", "__required_keys__", "_fields")
+    return typing.get_type_hints(wanted) if any(hasattr(wanted, mark) for mark in marks) else {}
 
 
-def _fit_record(form: Any, wanted: type, hints: dict[str, Any], path: str) -> Any:
+def _fit_record(form: Any, wanted: Any, hints: dict[str, Any], path: str) -> Any:
     names = _encoded_names(wanted)
-    if isinstance(form, list) and _is_array_like(wanted):
-        form = dict(zip(names.values() or hints, form, strict=False))
-    _expect(form, dict, "object", path)
-    given = {
-        name: fit(form[names.get(name, name)], kind, f"{path}.{name}")
+    given: Any = _row(form, list(names.values() or hints)) if _is_array_like(wanted) else form
+    _expect(given, dict, "object", path)
+    fitted = {
+        name: fit(given[names.get(name, name)], kind, f"{path}.{name}")
         for name, kind in hints.items()
-        if names.get(name, name) in form
+        if names.get(name, name) in given
     }
-    missing = [name for name in _required(wanted) if name not in given]
+    missing = [name for name in _required(wanted) if name not in fitted]
     if missing:
         raise InvalidValue(f"Object missing required field `{missing[0]}` - at `{path}`")
-    return wanted(**given)
+    return wanted(**fitted)
 
 
-def _is_array_like(wanted: type) -> bool:
-    return wanted.__struct_config__.array_like if issubclass(wanted, msgspec.Struct) else issubclass(wanted, tuple)
+def _row(form: Any, names: list[str]) -> Any:
+    """Return an array as the object that its places stand for."""
+    return dict(zip(names, form, strict=False)) if issubclass(type(form), list) else form
 
 
-def _encoded_names(wanted: type) -> dict[str, str]:
-    if issubclass(wanted, msgspec.Struct):
-        return dict(zip(wanted.__struct_fields__, wanted.__struct_encode_fields__, strict=True))
-    return {}
+def _is_array_like(wanted: Any) -> bool:
+    return wanted.__struct_config__.array_like if hasattr(wanted, "__struct_config__") else issubclass(wanted, tuple)
 
 
-def _required(wanted: type) -> list[str]:
-    if typing.is_typeddict(wanted):
-        return sorted(wanted.__required_keys__)
-    if issubclass(wanted, msgspec.Struct):
+def _encoded_names(wanted: Any) -> dict[str, str]:
+    """Return the names that a Struct's fields have in JSON; of all others they are their own."""
+    return (
+        dict(zip(wanted.__struct_fields__, wanted.__struct_encode_fields__, strict=True))
+        if hasattr(wanted, "__struct_fields__")
+        else {}
+    )
+
+
+def _required(wanted: Any) -> list[str]:
+    if hasattr(wanted, "__struct_fields__"):
         return [field.name for field in msgspec.structs.fields(wanted) if field.required]
-    if dataclasses.is_dataclass(wanted):
+    if hasattr(wanted, "__dataclass_fields__"):
         missing = dataclasses.MISSING
         return [f.name for f in dataclasses.fields(wanted) if f.init and f.default is missing and f.default_factory is missing]
-    return [name for name in getattr(wanted, "_fields", ()) if name not in getattr(wanted, "_field_defaults", {})]
+    names: Any = getattr(wanted, "__required_keys__", None) or getattr(wanted, "_fields", ())
+    return [name for name in names if name not in getattr(wanted, "_field_defaults", {})]
 
 
 def _expect(form: Any, kind: type, called: str, path: str) -> None:

@@ -9,7 +9,6 @@ import inspect
 import sys
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from functools import cache
 from typing import Any, Final
 
 import msgspec
@@ -137,9 +136,18 @@ def _rest_hint(parameters: Iterable[inspect.Parameter], hints: Mapping[str, Any]
     return None if typing.get_origin(hint) is typing.Unpack else hint
 
 
-@cache
 def methods_of(cls: type) -> dict[str, Method]:
     """Return the coroutine methods that a class and its bases add to the SDK's own, by name."""
+    found = _methods.get(cls)
+    if found is None:
+        found = _methods[cls] = _collect(cls)
+    return found
+
+
+_methods: dict[type, dict[str, Method]] = {}
+
+
+def _collect(cls: type) -> dict[str, Method]:
     methods: dict[str, Method] = {}
     for base in reversed(cls.__mro__):
         if base.__module__.startswith("ropewalk.sdk."):

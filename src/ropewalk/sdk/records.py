@@ -257,7 +257,7 @@ def _day_or_moment(text: str | None) -> datetime | date | None:
 # ── To the wire ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def id_of(ref: Activity | Note | Priority | UUID | str) -> str:
+def id_of(ref: object) -> str:
     """Return the id, as text, of a record or of what is an id already.
 
     Raises:
@@ -276,7 +276,7 @@ def id_of(ref: Activity | Note | Priority | UUID | str) -> str:
         raise InvalidValue(f"{ref!r:.80} is no id: an id is a UUID") from None
 
 
-def new_activity_record(new: NewActivity, notes: list[NoteRecord]) -> NewActivityRecord:
+def new_activity_record(new: object, notes: list[NoteRecord]) -> NewActivityRecord:
     """Return what is sent to have an activity created with `notes`. Raises InvalidValue, NotSerializable, ValueError."""
     if not isinstance(new, NewActivity):
         raise TypeError(f"a NewActivity is wanted, not {new!r:.120}")
@@ -341,7 +341,7 @@ def _type_of(given: ActivityType | str) -> ActivityType:
         raise InvalidValue(f"{given!r:.80} is no type of activity: use ActivityType.NOTE, ACTION or EVENT") from None
 
 
-def _span_text(at: datetime | date | None, name: str) -> str | None:
+def _span_text(at: object, name: str) -> str | None:
     if at is None:
         return None
     if isinstance(at, datetime):

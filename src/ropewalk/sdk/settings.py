@@ -56,7 +56,7 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
         maximum = seconds(self.maximum, "RetryPolicy(maximum=)")
         if not 0 <= first <= maximum:
             raise ValueError(f"RetryPolicy: first={self.first!r} is below zero or above maximum={self.maximum!r}")
-        if not isinstance(self.ordered, bool):
+        if self.ordered not in (True, False):
             raise TypeError(f"RetryPolicy(ordered=) is True or False, not {self.ordered!r:.80}")
 
 

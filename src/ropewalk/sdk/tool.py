@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from ropewalk.sdk.options import Options
 from ropewalk.sdk.unit import Bound, Unit
 
 if TYPE_CHECKING:
@@ -45,9 +46,9 @@ class Tool(Unit):
     _ropewalk: Bound = _Nowhere()  # type: ignore[assignment]  # answers every use with what to do instead
 
     def __init__(self, *options: Any, **values: Any) -> None:
-        if len(options) > 1 or (options and values):
+        if len(options) > 1 or (options and values) or not all(isinstance(given, Options) for given in options):
             raise TypeError(f"{type(self).__qualname__}() takes its options as keyword arguments, or one Options object")
-        self._given: Any = options[0] if options else values
+        self._given: Options | dict[str, Any] = options[0] if options else values
 
     async def pre_activate(self, priority: Priority) -> None:
         """Run before the twist's `activate`; the deepest dependency's first."""
@@ -66,6 +67,12 @@ class Tool(Unit):
 
     async def post_deactivate(self) -> None:
         """Run after the twist's `deactivate`; the outermost tool's first."""
+
+
+def given_options(declared: Tool) -> Options | dict[str, Any]:
+    """Return the options that a declaration gives, as they were given; none where the author's `__init__` keeps them to itself."""
+    given: Options | dict[str, Any] = vars(declared).get("_given", {})
+    return given
 
 
 def bind_tool(declared: DeclaredT, bound: Bound) -> DeclaredT:

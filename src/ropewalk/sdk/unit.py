@@ -379,7 +379,7 @@ def _several(keys: Iterable[str]) -> Iterable[str]:
     return keys
 
 
-def _text(token: str, what: str) -> str:
+def _text(token: object, what: str) -> str:
     if not isinstance(token, str):
         raise TypeError(f"{what} is a str, not {type(token).__name__}: {token!r:.80}")
     return check_key(str(token))

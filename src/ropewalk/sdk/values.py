@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -177,7 +177,7 @@ def _is_utf8(text: str) -> bool:
 
 def _parts(value: Any, path: str, depth: int) -> Iterator[tuple[str, object]]:
     """Yield the leaves of a value, the keys of its mappings among them, with their paths."""
-    kind: type[Any] = type(value)
+    kind = cast("Any", type(value))
     if depth == 0:
         return
     if issubclass(kind, Mapping):
@@ -197,4 +197,5 @@ def _parts(value: Any, path: str, depth: int) -> Iterator[tuple[str, object]]:
 def _field_names(kind: Any) -> list[str]:
     """Return the fields of a Struct, dataclass or pydantic model; none of anything else, a class among it."""
     places = ("__struct_fields__", "__dataclass_fields__", "model_fields")
-    return [] if issubclass(kind, type) else next((list(names) for place in places if (names := getattr(kind, place, None))), [])
+    found: Iterator[Any] = (getattr(kind, place, None) for place in places)
+    return [] if issubclass(kind, type) else list(next(filter(None, found), ()))
