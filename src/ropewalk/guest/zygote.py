@@ -40,8 +40,12 @@ def serve(spawn: Spawn, confinement: Confinement) -> NoReturn:
     """Confine this process to its bundle, import the author's module, and fork attempts until the host closes its end."""
     no_fork = kernel.Program(confinement.no_fork)
     tid_address = kernel.tid_address()
-    confine(spawn.bundle, confinement)
     control = socket.socket(fileno=CONTROL_FD)
+    try:
+        confine(spawn.bundle, confinement)
+    except OSError as error:
+        control.send(str(error.strerror).encode()[:CONTROL_LIMIT])
+        os._exit(1)
     control.send(HELLO)
     twist = _import(control)
     if twist is not None:

@@ -151,6 +151,9 @@ class ForkSource:
         return pool
 
     def _open(self, root: RootZygote, image: Image) -> Pool:
+        folder = os.path.join(self._bundles, image.bundle)
+        if os.path.dirname(folder) != self._bundles or image.bundle in {"", ".", ".."} or not os.path.isdir(folder):
+            raise SandboxError(f"there is no bundle {image.bundle!r} in {self._bundles}: deploy the version again")
         while len(self._pools) >= self._settings.zygotes:
             next(iter(self._pools.values())).close("another version's zygote took its place")
         pool = Pool(asyncio.get_running_loop(), root, image, self._settings, self._may_wait, self._pool_gone)

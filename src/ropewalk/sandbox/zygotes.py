@@ -326,8 +326,10 @@ class VersionZygote:
             return
         if not packet:
             self._hung_up()
-        elif not self._pid:
+        elif not self._pid and packet == HELLO:
             self._confined(pid)
+        elif not self._pid:
+            self._fail(SandboxError(f"a version zygote could not be confined: {packet.decode(errors='replace')}"))
         elif self.ready.done():
             self.close("the version zygote spoke out of turn")
         else:
@@ -348,7 +350,7 @@ class VersionZygote:
 
     def _import_over(self, limit: str) -> None:
         what = "CPU time" if limit == "cpu_limit" else "time"
-        self._refuse(
+        self._fail(
             RefusedImport(
                 limit,
                 f"importing {self.image.module} took more than {IMPORT_SECONDS:g} s of {what}: move work out of the module's top level, "
@@ -358,7 +360,7 @@ class VersionZygote:
 
     def _hung_up(self) -> None:
         if self._pid and not self.ready.done():
-            self._refuse(
+            self._fail(
                 RefusedImport(
                     "crash", f"the process ended while importing {self.image.module}: the module ended it, or a limit did"
                 )
@@ -370,16 +372,16 @@ class VersionZygote:
         try:
             report: ZygoteReport = _decode_zygote_report(packet)
             if isinstance(report, ImportFailed):
-                self._refuse(RefusedImport(report.type, report.message, report.traceback))
+                self._fail(RefusedImport(report.type, report.message, report.traceback))
             else:
                 self._accept(report.manifest)
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError, OSError):
-            self._refuse(RefusedImport("protocol", f"importing {self.image.module} broke what the sandbox runs it with"))
+            self._fail(RefusedImport("protocol", f"importing {self.image.module} broke what the sandbox runs it with"))
 
     def _accept(self, manifest: Manifest) -> None:
         problem = self._problem()
         if problem is not None:
-            self._refuse(RefusedImport("InvalidModule", problem))
+            self._fail(RefusedImport("InvalidModule", problem))
             return
         assert self._watch is not None
         self._watch.cancel()
@@ -408,7 +410,8 @@ class VersionZygote:
             return f"importing {module} left shared memory mapped: map it in the twist's methods"
         return None
 
-    def _refuse(self, why: RefusedImport) -> None:
+    def _fail(self, why: RefusedImport | SandboxError) -> None:
+        """End it for a reason that another zygote would meet too."""
         if not self.ready.done():
             self.ready.set_exception(why)
             self.ready.exception()  # the event loop is not to complain when the one who waited has gone

@@ -3,7 +3,7 @@
     host → root zygote      Spawn (with the new version zygote's end of its control socket), Sweep
     root zygote → host      one byte `HELLO` once it has a process; Ready once; Spawned; Exits
     host → version zygote   Import once; then one byte `FORK` with the attempt's end of its socket, for each process
-    version zygote → host   one byte `HELLO` once it is confined; then Imported or ImportFailed, once
+    version zygote → host   one byte `HELLO` once it is confined (or why it could not be, as text); then Imported or ImportFailed, once
 
 The version zygote runs the author's code at import: what it says of itself (`Manifest`) is checked by the host and never rules
 anything but what the author may ask for. The root zygote runs none and is trusted to report how processes ended.

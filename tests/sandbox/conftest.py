@@ -1,0 +1,25 @@
+"""A workbench for the sandbox's tests: modules written to bundles of their own, and attempts of their twists."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ropewalk.sandbox.source import ForkSource
+from tests.sandbox.bench import Bench
+
+
+@pytest.fixture
+def bench(sandbox: ForkSource, shared_bundles: Path) -> Bench:
+    """The session's sandbox, for tests that do no harm to its root zygote."""
+    return Bench(sandbox, shared_bundles)
+
+
+@pytest.fixture
+def own_bench(tmp_path: Path) -> Callable[[], Bench]:
+    """Makes a bench with a sandbox of its own, which the test starts and stops."""
+    bundles = tmp_path / "bundles"
+    bundles.mkdir()
+    return lambda: Bench(ForkSource(str(bundles)), bundles)

@@ -1,0 +1,96 @@
+"""What happens to an execution that uses more than it may."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from ropewalk.sandbox.interface import Limits
+from tests.sandbox.bench import Bench
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+CPU_SLACK = 0.06
+"""Seconds of CPU that a limit may be late by, on a machine that has other things to do."""
+
+MIB = 1024 * 1024
+
+
+async def test_a_loop_is_ended_when_its_cpu_time_is_used_up(bench: Bench) -> None:
+    attempt = await bench.begin(bench.twist("while True: pass", limits=Limits(cpu=0.3)))
+    assert (await attempt.ended()).limit == "cpu_limit"
+    assert 0.3 <= attempt.process.usage().cpu < 0.3 + CPU_SLACK
+
+
+async def test_cpu_time_of_threads_counts_together(bench: Bench) -> None:
+    body = """
+    import asyncio, hashlib
+    await asyncio.gather(*(asyncio.to_thread(hashlib.pbkdf2_hmac, "sha256", b"", b"", 10**9) for _ in range(4)))
+    """
+    attempt = await bench.begin(bench.twist(body, limits=Limits(cpu=0.3)))
+    assert (await attempt.ended()).limit == "cpu_limit"
+    assert 0.3 <= attempt.process.usage().cpu < 0.3 + 2 * CPU_SLACK
+
+
+async def test_catching_everything_does_not_save_it(bench: Bench) -> None:
+    body = """
+    import signal
+    for number in set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP}:
+        signal.signal(number, signal.SIG_IGN)
+    while True:
+        try:
+            while True: pass
+        except BaseException: pass
+    """
+    attempt = await bench.begin(bench.twist(body, limits=Limits(cpu=0.2)))
+    assert (await attempt.ended()).limit == "cpu_limit"
+
+
+async def test_waiting_is_ended_when_the_wall_time_is_over(bench: Bench) -> None:
+    attempt = await bench.begin(bench.twist("import time; time.sleep(60)", limits=Limits(wall=0.2)))
+    began = time.monotonic()
+    assert (await attempt.ended()).limit == "timeout"
+    assert time.monotonic() - began < 5
+
+
+async def test_memory_beyond_the_limit_is_refused(bench: Bench) -> None:
+    image = bench.twist("held = bytearray(args[0]); return len(held)", limits=Limits(memory=32 * MIB))
+    assert await bench.run(image, 24 * MIB) == 24 * MIB
+    attempt = await bench.begin(image, "probe", 40 * MIB)
+    assert (await attempt.error()).type == "memory_limit"
+
+
+async def test_memory_in_many_small_pieces_is_refused_too(bench: Bench) -> None:
+    attempt = await bench.begin(bench.twist("held = []\nwhile True: held.append([0] * 100)", limits=Limits(memory=16 * MIB)))
+    assert (await attempt.error()).type == "memory_limit"
+
+
+async def test_memory_that_the_import_needs_is_bounded_and_not_counted(bench: Bench) -> None:
+    image = bench.twist("return len(bytearray(24 << 20))", "held = bytearray(24 << 20)", limits=Limits(memory=32 * MIB))
+    assert await bench.run(image) == 24 * MIB
+
+
+async def test_descriptors_are_bounded(bench: Bench) -> None:
+    body = """
+    held = []
+    try:
+        while True: held.append(open("/twist/module.py"))
+    except OSError as error:
+        return error.strerror, len(held) <= 256
+    """
+    assert await bench.probe(body) == ["Too many open files", True]
+
+
+async def test_what_was_used_is_told(bench: Bench) -> None:
+    attempt = await bench.begin(bench.twist("held = b'x' * (20 << 20)\nfor n in range(10**6): pass"))
+    assert await attempt.result() is None
+    usage = attempt.process.usage()
+    assert usage.cpu > 0.005
+    assert 20 * MIB <= usage.memory_peak < 28 * MIB
+
+
+async def test_what_a_crashed_process_used_is_told(bench: Bench) -> None:
+    attempt = await bench.begin(bench.twist("import os; held = b'x' * (20 << 20); os._exit(3)"))
+    assert (await attempt.ended()).code == 3
+    assert 20 * MIB <= attempt.process.usage().memory_peak < 28 * MIB

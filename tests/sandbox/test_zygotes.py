@@ -1,0 +1,141 @@
+"""Importing versions, what is refused, and zygotes that end when they should not."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+
+import pytest
+
+from ropewalk.sandbox import zygotes
+from ropewalk.sandbox.interface import Ended, Image, Limits, RefusedImport, SandboxError
+from tests.harness.processes import zygote_tree
+from tests.sandbox.bench import Bench
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def refusal(bench: Bench, code: str) -> RefusedImport:
+    """Return why a module is refused."""
+    with pytest.raises(RefusedImport) as refused:
+        await bench.source.describe(bench.image(code + "\nclass Probe(Twist):\n    async def probe(self): return 1\n"))
+    return refused.value
+
+
+async def test_a_module_is_described(bench: Bench) -> None:
+    manifest = await bench.source.describe(bench.twist("return 1"))
+    assert (manifest.cls, [method.name for method in manifest.methods]) == ("Probe", ["probe"])
+
+
+async def test_what_a_module_raises_is_told(bench: Bench) -> None:
+    refused = await refusal(bench, "raise ValueError('not today')")
+    assert refused.type == "ValueError"
+    assert "not today" in refused.message
+    assert "module.py" in refused.traceback
+
+
+async def test_a_bundle_that_is_not_there_is_no_fault_of_the_authors(bench: Bench) -> None:
+    with pytest.raises(SandboxError):
+        await bench.source.take(Image(bundle="missing", module="module", cls=None, limits=Limits()))
+
+
+@pytest.mark.parametrize("name", ["../other", "/etc", "", ".", "a/b"])
+async def test_a_bundle_is_a_folders_name(bench: Bench, name: str) -> None:
+    with pytest.raises(SandboxError, match="bundle"):
+        await bench.source.take(Image(bundle=name, module="module", cls=None, limits=Limits()))
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("import os; os._exit(0)", "ended while importing"),
+        ("import ctypes; ctypes.string_at(0)", "ended while importing"),
+        ("import threading, time; threading.Thread(target=time.sleep, args=(60,), daemon=True).start()", "started 1 thread"),
+        ("held = open(__file__)", "left files, sockets or an event loop open"),
+        ("import asyncio; loop = asyncio.new_event_loop()", "left files, sockets or an event loop open"),
+        ("import os; os.dup2(os.pipe()[0], 0)", "left files, sockets or an event loop open"),
+        ("import os; os.write(3, b'noise')", "broke what the sandbox runs it with"),
+    ],
+    ids=["exit", "segfault", "thread", "file", "loop", "replaced", "noise"],
+)
+async def test_an_import_that_leaves_something_behind_is_refused(bench: Bench, code: str, says: str) -> None:
+    assert says in (await refusal(bench, code)).message
+
+
+@pytest.mark.parametrize("code", ["import time; time.sleep(60)", "while True: pass"], ids=["sleep", "loop"])
+async def test_an_import_that_hangs_is_refused(bench: Bench, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zygotes, "IMPORT_SECONDS", 0.3)
+    assert "took more than 0.3 s" in (await refusal(bench, code)).message
+
+
+async def test_an_import_that_wants_too_much_memory_is_refused(bench: Bench) -> None:
+    assert (await refusal(bench, "held = bytearray(200 << 20)")).type == "MemoryError"
+
+
+async def test_a_zygote_that_keeps_a_connection_gives_no_process(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zygotes, "_MOST_LOOKS", 20)
+    with pytest.raises(SandboxError):
+        await bench.source.take(bench.twist("return 1", "import os; os.close = lambda fd: None"))
+
+
+async def test_a_process_that_keeps_another_descriptor_is_not_given(bench: Bench) -> None:
+    before = "import os\nfrom ropewalk.guest import kernel\nkernel.close_from = lambda first: os.dup(3)"
+    with pytest.raises(SandboxError):
+        await bench.source.take(bench.twist("return 1", before))
+
+
+async def test_a_zygote_that_cannot_fork_gives_no_process(bench: Bench) -> None:
+    before = "from ropewalk.guest import kernel\ndef clone(*args): raise OSError(11, 'no')\nkernel.clone = clone"
+    with pytest.raises(SandboxError):
+        await bench.source.take(bench.twist("return 1", before))
+
+
+async def test_a_zygote_that_does_not_answer_gives_no_process(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zygotes, "FORK_SECONDS", 0.1)
+    before = "import time\nfrom ropewalk.guest import kernel\nkernel.clone = lambda *args: time.sleep(60)"
+    with pytest.raises(SandboxError):
+        await bench.source.take(bench.twist("return 1", before))
+
+
+async def test_takers_each_get_a_process_of_their_own(bench: Bench) -> None:
+    image = bench.twist("import os; return os.getpid()")
+    pids = await asyncio.gather(*(bench.run(image) for _ in range(20)))
+    assert len(set(pids)) == 20  # type: ignore[arg-type]
+
+
+async def test_a_taker_that_gives_up_leaves_its_process_to_others(bench: Bench) -> None:
+    image = bench.twist("return 1")
+    await bench.source.describe(image)
+    takers = [asyncio.ensure_future(bench.source.take(image)) for _ in range(8)]
+    await asyncio.sleep(0)
+    for taker in takers:
+        taker.cancel()
+    await asyncio.gather(*takers, return_exceptions=True)
+    assert await bench.run(image) == 1
+
+
+async def test_a_killed_version_zygote_is_replaced(own_bench: Callable[[], Bench]) -> None:
+    async with own_bench().running() as bench:
+        image = bench.twist("import time; time.sleep(args[0]); return 1")
+        attempt = await bench.begin(image, "probe", 0.5)
+        for version in zygote_tree(os.getpid()).versions:
+            os.kill(version, signal.SIGKILL)
+        assert await bench.run(image, 0) == 1
+        assert await attempt.result() == 1, "what it had forked lives on"
+
+
+async def test_a_killed_root_zygote_is_replaced(own_bench: Callable[[], Bench]) -> None:
+    async with own_bench().running() as bench:
+        image = bench.twist("import time; time.sleep(args[0]); return 1")
+        attempt = await bench.begin(image, "probe", 60)
+        os.kill(attempt_parent(attempt.process.pid), signal.SIGKILL)
+        assert await attempt.ended() == Ended(signal=9)
+        assert await bench.run(image, 0) == 1
+
+
+def attempt_parent(pid: int) -> int:
+    """Return the parent of a process: an attempt's is the root zygote."""
+    with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
+        return int(stat.read().rpartition(")")[2].split()[1])
