@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from ropewalk.cli.common.command import Command, running_settings
 from ropewalk.cli.common.output import say, show
 from ropewalk.cli.common.state import State, pass_state
 from ropewalk.cli.common.waiting import finished, raise_unless_succeeded
+
+if TYPE_CHECKING:
+    from ropewalk.service.service import Service
 
 
 @click.command(
@@ -38,8 +43,18 @@ async def _deactivate(state: State, text: str, *, wait: bool) -> dict[str, str]:
 
     async with state.service() as service:
         instance = await find_instance(service.storage, text)
-        execution = await service.deactivate(instance.id)
+        execution = await _begun(service, instance.id, await service.deactivate(instance.id))
         result = {"instance": instance.id, "execution": execution}
         if wait:
             raise_unless_succeeded(await finished(service, execution, f"Deactivating {instance.twist_name}"), result)
         return result
+
+
+async def _begun(service: Service, instance: str, execution: str) -> str:
+    """Return the execution that deactivates the instance: an earlier one when that had been asked for before."""
+    from ropewalk.storage.records import ExecutionQuery
+
+    if await service.storage.execution(execution) is not None:
+        return execution
+    every = await service.storage.executions(ExecutionQuery(instance=instance))
+    return next((one.id for one in every if one.trigger == "deactivate"), execution)
