@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import time
 from pathlib import Path
@@ -134,5 +135,11 @@ def suggest(screen: Screen, ropewalk: Ropewalk) -> None:
         screen.plain(f"    {command} {arguments} --database sqlite:///{database}")
 
 
+def _end(number: int, _: object) -> None:
+    """Unwind, so that what was started is ended, when the demo itself is told to."""
+    sys.exit(128 + number)
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _end)
     sys.exit(main(Path(sys.argv[1] if len(sys.argv) > 1 else ".demo")))

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -47,7 +48,8 @@ class Bars:
                 self._progress.update(self._tasks[twist], completed=count)
         elif time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + LINE_SECONDS
-            self._console.print("  " + "   ".join(f"{twist} {count:,}/{total:,}" for twist, count in made.items()))
+            counts = "   ".join(f"{twist} {count:,}/{total:,}" for twist, count in made.items())
+            self._console.print(f"  {counts}", soft_wrap=True)
 
 
 class Screen:
@@ -62,7 +64,7 @@ class Screen:
 
     def event(self, text: str) -> None:
         """Say what was done to the node."""
-        self._console.print(f"  [bold red]✗[/] {text}")
+        self._console.print(f"  [bold red]✗[/] {text}", soft_wrap=True)
 
     def problem(self, text: str) -> None:
         """Say what is wrong."""
@@ -84,11 +86,11 @@ class Screen:
 
     def table(self, lines: Sequence[Line]) -> None:
         """Print what each twist did."""
-        table = Table(title_justify="left", title_style="bold", title="What was synced")
-        table.add_column("twist")
-        for heading in ("rows served", "activities", "made twice", "executions", "attempts", "p50", "p99"):
-            table.add_column(heading, justify="right")
+        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+        table.add_column("twist", no_wrap=True)
+        for heading in ("rows", "activities", "twice", "executions", "attempts", "p50 ms", "p99 ms"):
+            table.add_column(heading, justify="right", no_wrap=True)
         for line in lines:
             counts = (line.rows, line.activities, line.twice, line.executions, line.attempts)
-            table.add_row(line.twist, *[f"{count:,}" for count in counts], f"{line.p50_ms:.1f} ms", f"{line.p99_ms:.1f} ms")
-        self._console.print(table)
+            table.add_row(line.twist, *[f"{count:,}" for count in counts], f"{line.p50_ms:,.0f}", f"{line.p99_ms:,.0f}")
+        self._console.print("", table, "", sep="\n")
