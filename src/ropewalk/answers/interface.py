@@ -19,7 +19,7 @@ from ropewalk.errors import InvalidValue, ValueTooLarge
 from ropewalk.storage.records import AnyEffect, Claim
 
 if TYPE_CHECKING:
-    from ropewalk.clock import Clock
+    from ropewalk.clock import Clock, Micros
     from ropewalk.egress.fetch import Fetcher
     from ropewalk.storage.interface import Storage
     from ropewalk.wire.control import Manifest, ToolInfo
@@ -64,7 +64,7 @@ class Session:
         effects: what the attempt wants to have happened since its start or last commit, in order.
     """
 
-    __slots__ = ("_overlays", "_tools", "claim", "effect_bytes", "effects", "host", "manifest")
+    __slots__ = ("_overlays", "_stamped", "_tools", "claim", "effect_bytes", "effects", "host", "manifest")
 
     def __init__(self, host: Host, claim: Claim, manifest: Manifest) -> None:
         self.host = host
@@ -73,6 +73,7 @@ class Session:
         self.effects: list[AnyEffect] = []
         self.effect_bytes = 0
         self._overlays: dict[type[Any], Any] = {}
+        self._stamped: Micros = 0
         self._tools: dict[str, ToolInfo] | None = None
 
     def overlay(self, kind: type[OverlayT]) -> OverlayT:
@@ -81,6 +82,11 @@ class Session:
         if found is None:
             found = self._overlays[kind] = kind()
         return cast("OverlayT", found)
+
+    def stamp(self) -> Micros:
+        """Return the time for something made now: later than any that it returned before, so that what is made stays in order."""
+        self._stamped = max(self.host.clock.now(), self._stamped + 1)
+        return self._stamped
 
     def tool(self, ns: str) -> ToolInfo | None:
         """Return what the manifest declares at the path `ns`."""

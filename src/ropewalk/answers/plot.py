@@ -43,6 +43,7 @@ from ropewalk.wire.messages import (
 from ropewalk.workspace import fields, forms, listing, updates
 from ropewalk.workspace.overlay import Overlay
 
+_STEP = 250
 _deterministic = msgspec.json.Encoder(order="deterministic").encode
 
 # ── Activities ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -54,7 +55,7 @@ async def activities_create(session: Session, call: ActivitiesCreate) -> list[Ac
     check_batch(len(call.items), session.host.limits.batch, "activities")
     batch = _Batch(session)
     home = session.claim.instance.priority
-    wanted = [forms.new_activity(new, home, batch.stamp()) for new in call.items]
+    wanted = [forms.new_activity(new, home, session.stamp()) for new in call.items]
     notes = [[forms.new_note(note) for note in new.notes] for new in call.items]
     await _check_priorities(session, {activity.priority for activity in wanted})
     await batch.look_up_activities(wanted, [a.id for a, new in zip(wanted, call.items, strict=True) if new.own_id])
@@ -129,9 +130,26 @@ async def activities_list(session: Session, call: ActivitiesList) -> Page:
         after=listing.place_of(call.cursor) if call.cursor is not None else None,
         limit=call.limit + 1 + overlay.shadows(),
     )
-    stored = await session.host.storage.activities(query)
-    untouched = (owned for owned in stored if not overlay.touched(owned.activity.id))
-    return listing.page(listing.merge(untouched, overlay.activities(), query), call.limit, forms.activity_size)
+    stored = await _stored(session, query)
+    return listing.page(listing.merge(stored, overlay.activities(), query), call.limit, forms.activity_size)
+
+
+async def _stored(session: Session, query: ActivityQuery) -> list[OwnedActivity]:
+    """Return what storage has of a page and the attempt has not touched, read in steps, so that no more than a page's bytes are held."""
+    overlay = session.overlay(Overlay)
+    found: list[OwnedActivity] = []
+    wanted, left, after = query.limit or 0, listing.PAGE_BYTES, query.after
+    while wanted > 0 and left >= 0:
+        step = min(wanted, _STEP)
+        some = await session.host.storage.activities(replace(query, after=after, limit=step))
+        for owned in some:
+            if not overlay.touched(owned.activity.id):
+                found.append(owned)
+                left -= forms.activity_size(owned.activity)
+        if len(some) < step:
+            break
+        wanted, after = wanted - step, listing.place(some[-1].activity)
+    return found
 
 
 def _is_start_given(new: NewActivityRecord) -> bool:
@@ -219,10 +237,6 @@ class _Batch:
         self._known = _Known()
         self._effects: list[tuple[AnyEffect, int]] = []
 
-    def stamp(self) -> int:
-        """Return the time of the next thing made."""
-        return self._layer.stamp(self._now)
-
     def keep(self) -> None:
         """Make it the attempt's. Raises ValueTooLarge, and nothing is changed, when the attempt has no room for it."""
         self._session.add_all(self._effects)
@@ -304,7 +318,7 @@ class _Batch:
 
     def put_notes(self, activity: str, notes: Iterable[NoteRecord]) -> list[NoteRecord]:
         """Create the notes under an activity, or update those that have their keys."""
-        return [self._put_note(replace(note, activity=activity, created_at=self.stamp())) for note in notes]
+        return [self._put_note(replace(note, activity=activity, created_at=self._session.stamp())) for note in notes]
 
     def _put_note(self, wanted: NoteRecord) -> NoteRecord:
         held = self.note_holder(wanted)

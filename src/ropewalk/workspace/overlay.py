@@ -10,7 +10,6 @@ from collections.abc import Iterator
 
 from msgspec.structs import replace
 
-from ropewalk.clock import Micros
 from ropewalk.storage.records import OwnedActivity
 from ropewalk.wire.messages import ActivityRecord, NoteRecord
 
@@ -20,10 +19,9 @@ class Overlay:
 
     Attributes:
         reach: the instance's priority and all below it, once they were asked for.
-        latest: the time of what was made last.
     """
 
-    __slots__ = ("_activities", "_base", "_keys", "_made", "_notes", "_shadowed", "_sources", "latest", "reach")
+    __slots__ = ("_activities", "_base", "_keys", "_made", "_notes", "_shadowed", "_sources", "reach")
 
     def __init__(self, base: Overlay | None = None) -> None:
         self._base = base
@@ -33,13 +31,7 @@ class Overlay:
         self._sources: dict[tuple[str, str], str] = {}
         self._notes: dict[str, NoteRecord] = {}
         self._keys: dict[tuple[str, str], str] = {}
-        self.latest: Micros = base.latest if base is not None else 0
         self.reach: tuple[str, ...] | None = base.reach if base is not None else None
-
-    def stamp(self, now: Micros) -> Micros:
-        """Return the time for something made now: later than for anything that the attempt made before, so that they stay in order."""
-        self.latest = max(now, self.latest + 1)
-        return self.latest
 
     # Activities
 
@@ -154,7 +146,6 @@ class Overlay:
         self._sources.update(layer._sources)
         self._notes.update(layer._notes)
         self._keys.update(layer._keys)
-        self.latest = layer.latest
 
 
 def _is_at(activity: ActivityRecord, priority: str, source: str) -> bool:
