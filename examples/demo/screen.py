@@ -86,7 +86,7 @@ class Screen:
 
     def table(self, lines: Sequence[Line]) -> None:
         """Print what each twist did."""
-        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+        table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
         table.add_column("twist", no_wrap=True)
         for heading in ("rows", "activities", "twice", "executions", "attempts", "p50 ms", "p99 ms"):
             table.add_column(heading, justify="right", no_wrap=True)

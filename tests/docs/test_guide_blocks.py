@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from ropewalk.sandbox.zygotes import ForkSource
+from ropewalk.sandbox.source import ForkSource
 from tests.docs.blocks import ROOT, blocks, module
 from tests.harness.runtime import Runtime, open_runtime
 from tests.harness.web import Asked, Web
