@@ -216,9 +216,9 @@ class Reader:
 
     def activities_by_source(self, priority: str, sources: Sequence[str]) -> dict[str, OwnedActivity]:
         """Activities of a priority, by source."""
-        found = self._activities(
-            "JOIN json_each(?) j ON a.source = j.value AND a.priority = ?", _keys(sources).decode(), priority
-        )
+        # Joined, the sources would be looked for in every activity of the priority.
+        among = "WHERE a.priority = ? AND a.source IN (SELECT value FROM json_each(?))"
+        found = self._activities(among, priority, _keys(sources).decode())
         return {owned.activity.source: owned for owned in found if owned.activity.source is not None}
 
     def activities_by_meta(self, twist: str, key: str, value: Json) -> list[OwnedActivity]:
