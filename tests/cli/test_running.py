@@ -335,6 +335,7 @@ def test_deactivate_and_wait(counter: Cli) -> None:
     made = counter.json("deactivate", "counter", "--wait")
     assert counter.json("instances") == []
     assert counter.json("execution", made["execution"])["status"] == "succeeded"
+    assert [row["method"] for row in counter.json("executions", "--instance", made["instance"])] == ["deactivate", "activate"]
     assert counter.refused("deactivate", "counter").type == "NotFound"
 
 

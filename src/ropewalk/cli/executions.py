@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
 import click
 
@@ -11,9 +11,6 @@ from ropewalk.cli.common.output import Columns, duration_text, id_of, show_rows,
 from ropewalk.cli.common.parameters import limit_option
 from ropewalk.cli.common.state import State, pass_state
 from ropewalk.storage.records import ExecutionStatus
-
-if TYPE_CHECKING:
-    from ropewalk.service.service import Service
 
 
 @click.command(
@@ -47,24 +44,11 @@ def command(state: State, instance: str | None, status: ExecutionStatus | None, 
 
 
 async def _rows(state: State, instance: str | None, status: ExecutionStatus | None, limit: int | None) -> list[dict[str, object]]:
+    from ropewalk.service.lookup import find_instance_id
     from ropewalk.service.shapes import execution_row
     from ropewalk.storage.records import ExecutionQuery
 
     async with state.service() as service:
-        wanted = None if instance is None else await _instance_id(service, instance)
+        wanted = None if instance is None else await find_instance_id(service.storage, instance)
         query = ExecutionQuery(instance=wanted, status=status, limit=limit)
         return [execution_row(execution) for execution in await service.storage.executions(query)]
-
-
-async def _instance_id(service: Service, text: str) -> str:
-    """Return an instance's id; of one that was deactivated only its whole id is known, and its executions are still there."""
-    from ropewalk.errors import NotFound
-    from ropewalk.service.lookup import find_instance
-    from ropewalk.storage.records import ExecutionQuery
-
-    try:
-        return (await find_instance(service.storage, text)).id
-    except NotFound:
-        if await service.storage.executions(ExecutionQuery(instance=text, limit=1)):
-            return text
-        raise

@@ -72,12 +72,12 @@ async def _logs(
 
 
 async def _query(service: Service, instance: str | None, execution: str | None, level: str) -> LogQuery:
-    from ropewalk.service.lookup import find_execution, find_instance
+    from ropewalk.service.lookup import find_execution, find_instance_id
     from ropewalk.service.shapes import LEVELS
     from ropewalk.storage.records import LogQuery
 
     return LogQuery(
-        instance=None if instance is None else (await find_instance(service.storage, instance)).id,
+        instance=None if instance is None else await find_instance_id(service.storage, instance),
         execution=None if execution is None else (await find_execution(service.storage, execution)).id,
         level=0 if level == "DEBUG" else LEVELS[level],
     )

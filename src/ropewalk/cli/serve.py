@@ -6,18 +6,16 @@ import asyncio
 import logging
 import os
 import signal
-import sys
-import time
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from ropewalk.cli.common.command import Command, running_settings
 from ropewalk.cli.common.failures import Failed
-from ropewalk.cli.common.output import emit_line, safe, say
 from ropewalk.cli.common.state import State, pass_state
+from ropewalk.cli.common.telling import JsonLines, PeoplesLines, tell
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -43,7 +41,6 @@ def command(state: State) -> None:
 
     SIGTERM and Ctrl-C let running executions finish, then it exits 0; a second one ends them at once (they run again later).
     """
-    _configure_logging(as_json=state.json)
     state.run(lambda: _serve(state))
 
 
@@ -52,6 +49,7 @@ async def _serve(state: State) -> None:
     from ropewalk.service.node import Node, NodeLost
     from ropewalk.web.app import make_app
 
+    tell(JsonLines() if state.json else PeoplesLines(), logging.INFO)
     async with state.service(create=True) as service:
         node = Node(service)
         ready, stop = asyncio.Event(), asyncio.Event()
@@ -99,38 +97,3 @@ def _on_signals(node: Node, stop: asyncio.Event) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, heard, number)
-
-
-# ── Log lines ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-class _JsonLines(logging.Handler):
-    """Writes log records as JSON lines on stdout."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        fields: dict[str, Any] = getattr(record, "fields", {})
-        shape = {"time": _iso(record), "level": record.levelname, "logger": record.name, "message": _message(record)}
-        emit_line({**shape, **fields})
-
-
-class _PeoplesLines(logging.Handler):
-    """Writes log records on stderr, safe to be read on a terminal."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        say(f"{_iso(record)[:19].replace('T', ' ')}Z  {record.levelname:<8}  {safe(_message(record), lines=True)}")
-
-
-def _message(record: logging.LogRecord) -> str:
-    if record.exc_info:
-        return f"{record.getMessage()}\n{logging.Formatter().formatException(record.exc_info)}"
-    return record.getMessage()
-
-
-def _iso(record: logging.LogRecord) -> str:
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))}.{int(record.msecs):03d}Z"
-
-
-def _configure_logging(*, as_json: bool) -> None:
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # stdout is a TextIOWrapper in a process of its own
-    logging.basicConfig(level=logging.INFO, handlers=[_JsonLines() if as_json else _PeoplesLines()], force=True)
-    logging.getLogger("httpx").setLevel(logging.WARNING)

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from ropewalk.errors import InvalidValue, NotFound
 from ropewalk.storage.interface import Storage
-from ropewalk.storage.records import Execution, Instance, Twist
+from ropewalk.storage.records import Execution, ExecutionQuery, Instance, Twist
 from ropewalk.wire.messages import PriorityRecord
 
 _SHOWN = 5
@@ -55,6 +55,21 @@ async def find_instance(storage: Storage, text: str) -> Instance:
         return (of_twist or beginning)[0]
     names = sorted({instance.twist_name for instance in instances})
     raise NotFound(f"there is no instance {text!r}{_like(text, names)}: `ropewalk instances` lists them")
+
+
+async def find_instance_id(storage: Storage, text: str) -> str:
+    """Return an instance's id as `find_instance` does; one that was deactivated is found by its whole id while its executions are kept.
+
+    Raises:
+        NotFound: there is none.
+        InvalidValue: there are several.
+    """
+    try:
+        return (await find_instance(storage, text)).id
+    except NotFound:
+        if await storage.executions(ExecutionQuery(instance=text, limit=1)):
+            return text
+        raise
 
 
 async def find_execution(storage: Storage, text: str) -> Execution:

@@ -60,6 +60,9 @@ class State:
     def run(self, main: Callable[[], Coroutine[Any, Any, ResultT]]) -> ResultT:
         """Run a command's coroutine. SIGTERM ends it as Ctrl-C does: everything that it started is stopped."""
         import asyncio  # a third of what `ropewalk --help` would take
+        import logging
+
+        from ropewalk.cli.common.telling import PeoplesLines, tell
 
         terminated = False
 
@@ -78,6 +81,7 @@ class State:
             finally:
                 loop.remove_signal_handler(signal.SIGTERM)
 
+        tell(PeoplesLines(), logging.WARNING)
         try:
             return asyncio.run(guarded())
         except asyncio.CancelledError:
