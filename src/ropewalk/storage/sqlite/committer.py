@@ -17,6 +17,7 @@ still right, only slower. A verb may therefore run more than once and keeps no s
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
@@ -25,7 +26,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 import apsw
 from msgspec import Struct
 
-from ropewalk.storage.interface import StorageError
+from ropewalk.storage.interface import StorageError, StorageUnavailable
 from ropewalk.storage.records import StorageStats
 from ropewalk.storage.sqlite.connection import BUSY_TIMEOUT
 from ropewalk.storage.sqlite.driver import Bindings, Connection, Row
@@ -43,7 +44,10 @@ CHECKPOINT_PAGES = 2000
 """Pages in the write-ahead log from which on it is copied back into the database (8 MiB)."""
 
 RESTART_PAGES = 16_000
-"""Pages from which on readers and writers are made to wait for that, so that the log cannot grow for ever (64 MiB)."""
+"""Pages by which the log may grow while somebody reads an old part of it, before they are waited for (64 MiB)."""
+
+RESTART_PATIENCE = 250
+"""Milliseconds of that wait."""
 
 
 class Transaction:
@@ -102,10 +106,12 @@ class Transaction:
         self._served += 1
         return self._served
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Forget the transaction before."""
         self._served = self._served_before = 0
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
+        """Write what was counted in memory, before the commit."""
         if self._served != self._served_before:
             self.run("UPDATE counters SET value = ? WHERE name = 'served'", (self._served,))
 
@@ -116,7 +122,11 @@ class _Job(Struct, Generic[T]):
     promised: bool
     heavy: bool
     result: Any = None
-    error: BaseException | None = None
+    error: Exception | None = None
+
+
+_Group = list[_Job[Any]]
+_Step = Callable[[_Group], None]
 
 
 class Committer:
@@ -126,21 +136,21 @@ class Committer:
         self._writer = writer
         self._path = path
         self._transaction = Transaction(writer)
-        self._queue: list[_Job[Any]] = []
+        self._queue: _Group = []
         self._busy = False
-        self._synchronous = True
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._orders: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name="ropewalk-committer", daemon=True)
-        self._thread.start()
-        self._idle: asyncio.Event | None = None
         self._closed = False
-        self._wal_pages = 0
-        self._written = 0
+        self._at_rest: asyncio.Event | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._synced = True
+        self._log_pages = self._log_copied = 0
+        self._restart_pages = RESTART_PAGES
         self._others_version = writer.pragma("data_version")
         self._others_wrote = False
         self._commits = self._syncs = self._verbs = self._groups = self._redone = self._checkpoints = 0
-        writer.set_wal_hook(self._note_wal)
+        writer.set_wal_hook(self._note_commit)
+        self._orders: SimpleQueue[tuple[_Step, _Group] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="committer", daemon=True)
+        self._thread.start()
 
     async def run(self, verb: Verb[T], *, promised: bool = True, heavy: bool = False) -> T:
         """Run `verb` in a transaction and return its result when that is durable.
@@ -148,7 +158,7 @@ class Committer:
         `promised=False` says that nobody was told anything that power loss must not undo; `heavy` that it may take long.
         """
         if self._closed:
-            raise StorageError(f"{self._path} has been closed")
+            raise StorageUnavailable(f"{self._path} has been closed here: open it again")
         loop = asyncio.get_running_loop()
         done: asyncio.Future[T] = loop.create_future()
         self._queue.append(_Job(verb, done, promised, heavy))
@@ -175,52 +185,56 @@ class Committer:
             statements=self._transaction.statements,
             redone=self._redone,
             checkpoints=self._checkpoints,
-            wal_pages=self._wal_pages,
+            wal_pages=self._log_pages,
         )
 
     async def close(self) -> None:
         """Commit what is queued and end the thread."""
         self._closed = True
-        while self._busy:
-            self._idle = asyncio.Event()
-            await self._idle.wait()
+        if self._busy:
+            self._at_rest = asyncio.Event()
+            await self._at_rest.wait()
         self._orders.put(None)
         await asyncio.to_thread(self._thread.join)
 
     # ── On the event loop's thread ────────────────────────────────────────────────────────────────────────────────────────────
 
     def _next_group(self) -> None:
+        """Take what is queued and do as much of it as needs no waiting; without anything, rest."""
         group = [job for job in self._queue[:GROUP] if not job.done.cancelled()]
         del self._queue[:GROUP]
-        if not group:
-            self._rest()
-            return
-        self._groups += 1
-        self._verbs += len(group)
-        promised = any(job.promised for job in group)
-        if any(job.heavy for job in group) or not self._begin_without_waiting(promised):
-            self._orders.put(lambda: self._whole_group(group, promised))
-            return
-        if not self._try_verbs(group):
-            self._orders.put(lambda: self._careful_group(group))
-        elif promised or self._wal_pages >= CHECKPOINT_PAGES:
-            self._orders.put(lambda: self._finish_group(group))
+        if group:
+            self._groups += 1
+            self._verbs += len(group)
+            self._guarded(self._do_here, group)
+        elif self._queue:
+            self._next_group()
+        else:
+            self._busy = False
+            if self._at_rest is not None:
+                self._at_rest.set()
+
+    def _do_here(self, group: _Group) -> None:
+        if any(job.heavy for job in group) or not self._begin_without_waiting(group):
+            self._orders.put((self._do_all, group))
+        elif not self._try_verbs(group):
+            self._orders.put((self._do_with_savepoints, group))
+        elif self._synced or self._log_pages >= CHECKPOINT_PAGES:
+            self._orders.put((self._commit_and_report, group))
         else:
             # Without a sync a commit only hands some pages to the system: not worth a change of threads.
             self._commit_here(group)
 
-    def _begin_without_waiting(self, promised: bool) -> bool:
+    def _begin_without_waiting(self, group: _Group) -> bool:
         try:
             self._writer.set_busy_timeout(0)
-            self._begin(promised)
-        except apsw.BusyError:
-            return False
+            self._begin(promised=_any_promised(group))
+            self._look_for_others()
         except apsw.Error:
             self._roll_back()
             return False
         finally:
             self._writer.set_busy_timeout(BUSY_TIMEOUT)
-        self._look_for_others()
         return True
 
     def _look_for_others(self) -> None:
@@ -229,19 +243,16 @@ class Committer:
             self._others_version = version
             self._others_wrote = True
 
-    def _commit_here(self, group: list[_Job[Any]]) -> None:
+    def _commit_here(self, group: _Group) -> None:
         try:
             self._commit()
         except apsw.Error:
-            self._orders.put(lambda: self._one_by_one(group))
-            return
-        self._wake_and_go_on(group)
+            self._orders.put((self._do_one_by_one, group))
+        else:
+            self._wake(group)
+            self._next_group()
 
-    def _wake_and_go_on(self, group: list[_Job[Any]]) -> None:
-        self._wake(group)
-        self._rest_or_go_on()
-
-    def _wake(self, group: list[_Job[Any]]) -> None:
+    def _wake(self, group: _Group) -> None:
         for job in group:
             if job.done.done():
                 continue
@@ -250,47 +261,36 @@ class Committer:
             else:
                 job.done.set_exception(job.error)
 
-    def _rest_or_go_on(self) -> None:
-        if self._queue:
-            assert self._loop is not None
-            self._loop.call_soon(self._next_group)
-        else:
-            self._rest()
-
-    def _rest(self) -> None:
-        if self._queue:
-            self._next_group()
-            return
-        self._busy = False
-        if self._idle is not None:
-            self._idle.set()
+    def _wake_and_go_on(self, group: _Group) -> None:
+        self._wake(group)
+        self._next_group()
 
     # ── On the committer's thread ─────────────────────────────────────────────────────────────────────────────────────────────
 
     def _work(self) -> None:
         while (order := self._orders.get()) is not None:
-            order()
+            self._guarded(*order)
 
-    def _whole_group(self, group: list[_Job[Any]], promised: bool) -> None:
+    def _do_all(self, group: _Group) -> None:
         try:
-            self._begin(promised)
+            self._begin(promised=_any_promised(group))
         except apsw.Error as error:
-            self._fail(group, error)
-            return
-        if self._try_verbs(group):
-            self._finish_group(group)
+            self._fail(group, translate(error, self._path))
         else:
-            self._careful_group(group)
+            if self._try_verbs(group):
+                self._commit_and_report(group)
+            else:
+                self._do_with_savepoints(group)
 
-    def _finish_group(self, group: list[_Job[Any]]) -> None:
+    def _commit_and_report(self, group: _Group) -> None:
         try:
             self._commit()
         except apsw.Error:
-            self._one_by_one(group)
+            self._do_one_by_one(group)
         else:
             self._report(group)
 
-    def _careful_group(self, group: list[_Job[Any]]) -> None:
+    def _do_with_savepoints(self, group: _Group) -> None:
         """Do a group again whose transaction was spoiled by a verb, so that only that verb's own work is left out."""
         self._redone += 1
         try:
@@ -300,80 +300,90 @@ class Committer:
                 self._try_with_savepoint(job)
             self._commit()
         except apsw.Error:
-            self._one_by_one(group)
+            self._do_one_by_one(group)
         else:
             self._report(group)
 
-    def _one_by_one(self, group: list[_Job[Any]]) -> None:
+    def _do_one_by_one(self, group: _Group) -> None:
         """Do each verb of a group in a transaction of its own: the last resort, in which each fails for itself."""
         self._redone += 1
         self._roll_back()
-        for job in group:
-            job.result = job.error = None
+        for place, job in enumerate(group):
             try:
                 self._begin(promised=True)
                 self._try_with_savepoint(job)
                 self._commit()
+            except apsw.BusyError as error:
+                # Who holds the lock has kept it for as long as anybody is to wait: the others would each wait as long again.
+                self._roll_back()
+                self._mark_failed(group[place:], translate(error, self._path))
+                break
             except apsw.Error as error:
                 self._roll_back()
                 job.error = translate(error, self._path)
         self._report(group)
 
-    def _fail(self, group: list[_Job[Any]], error: apsw.Error) -> None:
-        self._roll_back()
-        for job in group:
-            job.error = translate(error, self._path)
-        self._report(group)
-
-    def _report(self, group: list[_Job[Any]]) -> None:
+    def _report(self, group: _Group) -> None:
         """Wake the callers; the next group begins when a checkpoint that is due has been made."""
-        if self._wal_pages < CHECKPOINT_PAGES:
-            self._tell_loop(lambda: self._wake_and_go_on(group))
-            return
-        self._tell_loop(lambda: self._wake(group))
-        self._checkpoint()
-        self._tell_loop(self._rest_or_go_on)
+        if self._log_pages < CHECKPOINT_PAGES:
+            self._tell_loop(self._wake_and_go_on, group)
+        else:
+            self._tell_loop(self._wake, group)
+            self._checkpoint()
+            self._tell_loop(self._wake_and_go_on, [])
 
-    def _tell_loop(self, what: Callable[[], object]) -> None:
+    def _tell_loop(self, step: _Step, group: _Group) -> None:
         assert self._loop is not None
-        try:
-            self._loop.call_soon_threadsafe(what)
-        except RuntimeError:
-            # The loop was closed while its callers waited: there is nobody left to tell.
-            self._busy = False
+        # A loop that was closed while its callers waited has nobody left to be told.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(step, group)
 
     def _checkpoint(self) -> None:
         """Copy the log back into the database, so that the next commit starts it anew.
 
-        Passive: it waits for nobody. Only when readers have kept it from finishing for long does it wait, for them to end.
+        It waits for nobody; but when readers of old parts have kept the log from being started anew for long, it is tried, for a
+        moment, to have everyone else wait until they have ended.
         """
-        mode = apsw.SQLITE_CHECKPOINT_PASSIVE if self._wal_pages < RESTART_PAGES else apsw.SQLITE_CHECKPOINT_TRUNCATE
+        waits = self._log_pages >= self._restart_pages
         self._checkpoints += 1
         try:
-            self._wal_pages, copied = self._writer.wal_checkpoint(mode=mode)
+            self._writer.set_busy_timeout(RESTART_PATIENCE)
+            mode = apsw.SQLITE_CHECKPOINT_TRUNCATE if waits else apsw.SQLITE_CHECKPOINT_PASSIVE
+            self._log_pages, copied = self._writer.wal_checkpoint(mode=mode)
         except apsw.Error:
-            # Another process is at it, or the disk is full: the log is whole, and the next commit tries again.
-            return
-        self._syncs += 2
-        if copied == self._wal_pages:
-            self._wal_pages = 0
+            # Another process is at it, or the disk is full: the log is whole, and a later commit tries again.
+            copied = self._log_copied
+        finally:
+            self._writer.set_busy_timeout(BUSY_TIMEOUT)
+        self._syncs += 2 * (copied != self._log_copied)
+        self._restart_pages = self._log_pages + RESTART_PAGES if waits else self._restart_pages
+        self._log_copied = copied
+        if copied == self._log_pages:
+            self._log_pages = self._log_copied = 0
+            self._restart_pages = RESTART_PAGES
 
     # ── On either ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _begin(self, promised: bool) -> None:
+    def _guarded(self, step: _Step, group: _Group) -> None:
+        try:
+            step(group)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the callers must hear of it, and those after them go on
+            self._fail(group, error)
+
+    def _begin(self, *, promised: bool) -> None:
         """Begin a transaction whose commit is synced if anything in it was `promised`.
 
         Claims, heartbeats and the like are not: power loss may undo them, since it ends the node that made them too, and what they
         took is released when a node starts again. They never undo anything else, because the next synced commit syncs the
         whole log up to itself, and a log is only ever recovered up to some commit.
         """
-        if promised != self._synchronous:
+        if promised != self._synced:
             self._writer.execute(f"PRAGMA synchronous={'FULL' if promised else 'NORMAL'}").fetchall()
-            self._synchronous = promised
+            self._synced = promised
         self._writer.execute("BEGIN IMMEDIATE")
-        self._transaction._begin()  # noqa: SLF001
+        self._transaction.begin()
 
-    def _try_verbs(self, group: list[_Job[Any]]) -> bool:
+    def _try_verbs(self, group: _Group) -> bool:
         """Run the verbs of a group; False when one failed after it had written something."""
         total_changes = self._writer.total_changes
         transaction = self._transaction
@@ -385,7 +395,7 @@ class Committer:
                 if total_changes() != before:
                     return False
                 job.error = error
-            except Exception:  # noqa: BLE001 - whatever it was, it is met again, apart from the others, and given to its caller
+            except Exception:  # noqa: BLE001 - whatever it is, it is met again, apart from the others, and given to its caller
                 return False
             before = total_changes()
         return True
@@ -404,18 +414,33 @@ class Committer:
         self._writer.execute("RELEASE verb")
 
     def _commit(self) -> None:
-        self._transaction._finish()  # noqa: SLF001
-        before = self._written
+        self._transaction.finish()
+        before = self._commits
         self._writer.execute("COMMIT")
-        if self._written != before:
-            self._commits += 1
-            self._syncs += self._synchronous
+        if self._synced:
+            self._syncs += self._commits - before
 
-    def _note_wal(self, _connection: apsw.Connection, _database: str, pages: int) -> int:
-        self._wal_pages = pages
-        self._written += 1
+    def _note_commit(self, _connection: apsw.Connection, _database: str, pages: int) -> int:
+        # SQLite tells of commits that wrote something, and of no others.
+        self._commits += 1
+        self._log_pages = pages
         return apsw.SQLITE_OK
 
     def _roll_back(self) -> None:
         if self._writer.in_transaction:
             self._writer.execute("ROLLBACK")
+
+    def _fail(self, group: _Group, error: Exception) -> None:
+        self._mark_failed(group, error)
+        try:
+            self._roll_back()
+        finally:
+            self._tell_loop(self._wake_and_go_on, group)
+
+    def _mark_failed(self, group: _Group, error: Exception) -> None:
+        for job in group:
+            job.error = error
+
+
+def _any_promised(group: _Group) -> bool:
+    return any(job.promised for job in group)
