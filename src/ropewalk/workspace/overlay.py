@@ -82,9 +82,7 @@ class Overlay:
 
     def drop_activity(self, activity: str) -> None:
         """Note that the attempt removed an activity, with its notes."""
-        if activity in self._made:
-            self._made.discard(activity)
-        else:
+        if not self.made(activity):
             self._shadowed.add(activity)
         self._activities[activity] = None
         self._notes = {kept: note for kept, note in self._notes.items() if note.activity != activity}
