@@ -47,7 +47,9 @@ async def test_an_attempt_does_not_see_what_another_one_wrote(bench: Bench) -> N
 
 
 async def test_the_tree_has_only_what_is_needed(bench: Bench) -> None:
-    found = await ask(bench, "sorted(os.listdir('/twist')), attempt(lambda: os.listdir('/')), attempt(lambda: os.listdir('/bundles'))")
+    found = await ask(
+        bench, "sorted(os.listdir('/twist')), attempt(lambda: os.listdir('/')), attempt(lambda: os.listdir('/bundles'))"
+    )
     assert found == [["module.py"], "EACCES", "EACCES"]
 
 
@@ -57,7 +59,10 @@ async def test_files_of_the_host_are_not_there(bench: Bench, path: str) -> None:
 
 
 async def test_installed_packages_of_the_host_are_not_there(bench: Bench) -> None:
-    found = await ask(bench, "[attempt(lambda: os.listdir(p)) for p in sys.path if 'packages' in p], __import__('importlib.util').util.find_spec('apsw')")
+    found = await ask(
+        bench,
+        "[attempt(lambda: os.listdir(p)) for p in sys.path if 'packages' in p], __import__('importlib.util').util.find_spec('apsw')",
+    )
     assert found == [[], None]
 
 
@@ -97,12 +102,17 @@ async def test_there_are_no_sockets(bench: Bench, family: str, kind: str) -> Non
 
 
 async def test_the_pair_of_an_event_loop_is_the_only_socket(bench: Bench) -> None:
-    assert await ask(bench, "attempt(lambda: len(socket.socketpair())), attempt(lambda: len(socket.socketpair(type=socket.SOCK_DGRAM)))") == [2, "EPERM"]
+    assert await ask(
+        bench, "attempt(lambda: len(socket.socketpair())), attempt(lambda: len(socket.socketpair(type=socket.SOCK_DGRAM)))"
+    ) == [2, "EPERM"]
 
 
 async def test_processes_cannot_be_made(bench: Bench) -> None:
     calls = "os.fork, os.forkpty, lambda: os.posix_spawn('/x', ['x'], {}), lambda: os.execv('/x', ['x']), lambda: __import__('subprocess').run(['x'])"
-    found = await ask(bench, f"[attempt(f) for f in ({calls})], [call(n, f, 0, 0, 0, 0) for n, f in ((56, 0x01208000), (56, 17), (57, 0), (58, 0), (435, 0))]")
+    found = await ask(
+        bench,
+        f"[attempt(f) for f in ({calls})], [call(n, f, 0, 0, 0, 0) for n, f in ((56, 0x01208000), (56, 17), (57, 0), (58, 0), (435, 0))]",
+    )
     assert found[0] == ["EPERM", "EROFS", "EPERM", "EPERM", "EPERM"]
     assert found[1] == ["EPERM", "EPERM", "EPERM", "EPERM", "ENOSYS"]  # type: ignore[index]
 
@@ -116,19 +126,32 @@ async def test_threads_can_be_made(bench: Bench) -> None:
 
 
 async def test_nothing_outside_can_be_signalled_or_traced(bench: Bench) -> None:
-    found = await ask(bench, "[attempt(lambda: os.kill(pid, 0)) for pid in (1, 2, 3, -1)], call(101, 16, 1, 0, 0), call(310, 1, 0, 0, 0, 0), call(434, 1, 0)")
+    found = await ask(
+        bench,
+        "[attempt(lambda: os.kill(pid, 0)) for pid in (1, 2, 3, -1)], call(101, 16, 1, 0, 0), call(310, 1, 0, 0, 0, 0), call(434, 1, 0)",
+    )
     assert found == [["EPERM"] * 4, "EPERM", "EPERM", "EPERM"]
 
 
 async def test_memory_is_never_shared_nor_both_written_and_run(bench: Bench) -> None:
     read_write, run, private, shared, anonymous = 3, 4, 2, 1, 0x20
-    wanted = [(read_write, private | anonymous), (read_write, shared | anonymous), (1 | run, private | anonymous), (read_write | run, private | anonymous)]
-    found = await ask(bench, f"[map_memory(*w) for w in {wanted}], call(319, 0, 0), call(425, 1, 0), call(323, 0), call(29, 0, 4096, 0o600)")
+    wanted = [
+        (read_write, private | anonymous),
+        (read_write, shared | anonymous),
+        (1 | run, private | anonymous),
+        (read_write | run, private | anonymous),
+    ]
+    found = await ask(
+        bench, f"[map_memory(*w) for w in {wanted}], call(319, 0, 0), call(425, 1, 0), call(323, 0), call(29, 0, 4096, 0o600)"
+    )
     assert found == [["mapped", "EPERM", "EPERM", "EPERM"], "ENOSYS", "ENOSYS", "EPERM", "EPERM"]
 
 
 async def test_written_memory_cannot_be_made_to_run(bench: Bench) -> None:
-    found = await ask(bench, "(lambda m: call(10, ctypes.addressof(ctypes.c_char.from_buffer(m)), 4096, 5))(mmap.mmap(-1, 4096, flags=mmap.MAP_PRIVATE))")
+    found = await ask(
+        bench,
+        "(lambda m: call(10, ctypes.addressof(ctypes.c_char.from_buffer(m)), 4096, 5))(mmap.mmap(-1, 4096, flags=mmap.MAP_PRIVATE))",
+    )
     assert found == "EPERM"
 
 

@@ -22,7 +22,10 @@ HOST = HostFacts(
     executable="/opt/python/bin/python3.11",
     libraries=["/usr/lib", "/lib"],
     links={"/lib": "usr/lib"},
-    interpreter=[("/opt/python/bin/python3.11", "/opt/python/bin/python3.11"), ("/opt/python/lib/python3.11", "/opt/python/lib/python3.11")],
+    interpreter=[
+        ("/opt/python/bin/python3.11", "/opt/python/bin/python3.11"),
+        ("/opt/python/lib/python3.11", "/opt/python/lib/python3.11"),
+    ],
     site_packages=["/opt/python/lib/python3.11/site-packages"],
     data=[("/usr/share/zoneinfo", "/usr/share/zoneinfo"), ("/usr/lib/ssl/cert.pem", "/usr/lib/ssl/cert.pem")],
     package="/srv/ropewalk",

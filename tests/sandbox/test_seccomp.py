@@ -17,7 +17,9 @@ PROGRAM = compile_table(TABLE)
 X86_64, I386 = 0xC000003E, 0x40000003
 NOTHING = (0,) * 6
 
-FLAGS = st.sampled_from([0, 1, 2, 3, 4, 5, 6, 7, 0x22, 0x21, 0x11, 0x12, 0x32, 0x40022, 0o100, 0o101, 0x3D0F00, 0x7D0F00, 0x01208000, 17])
+FLAGS = st.sampled_from(
+    [0, 1, 2, 3, 4, 5, 6, 7, 0x22, 0x21, 0x11, 0x12, 0x32, 0x40022, 0o100, 0o101, 0x3D0F00, 0x7D0F00, 0x01208000, 17]
+)
 WORDS = st.one_of(FLAGS, st.sampled_from([1030, 0x541B, 0x5421, 15, 16, 1 << 32, (1 << 32) | 2]), st.integers(0, 2**64 - 1))
 ARGUMENTS = st.tuples(*[WORDS] * 6)
 

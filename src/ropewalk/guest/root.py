@@ -54,6 +54,7 @@ def warm() -> None:
     for name in surface.__all__:
         getattr(surface, name)
     importlib.import_module("zoneinfo").ZoneInfo("UTC")
+    importlib.import_module("ropewalk.guest.rehearsal").rehearse()
     zygote.settle_heap()
 
 

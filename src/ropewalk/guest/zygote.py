@@ -84,6 +84,8 @@ def _import(control: socket.socket) -> type | None:
     threading.stack_size(THREAD_STACK)
     load: Load = importlib.import_module("ropewalk.guest.author").load
     twist, report = load(request)
+    if twist is not None:
+        importlib.import_module("ropewalk.guest.attempt").warm(twist)
     settle_heap()
     packet = msgspec.msgpack.encode(report)
     if len(packet) > CONTROL_LIMIT:

@@ -38,7 +38,7 @@ class Launched:
     def read_errors(self) -> str:
         """Return what has been written to standard error and not been read, without waiting."""
         try:
-            return os.read(self.errors, 65536).decode(errors="replace").strip()
+            return os.read(self.errors, 65536).decode(errors="replace")
         except BlockingIOError:
             return ""
 

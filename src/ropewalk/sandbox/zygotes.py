@@ -109,6 +109,7 @@ class RootZygote:
         self._deaths: dict[int, Exit] = {}
         self._autopsies: deque[tuple[int, int, Callable[[Exit | None], None]]] = deque()
         self._sweeps = 0
+        self._said = ""
         loop.add_reader(self._control.fileno(), self._read)
         loop.add_reader(launched.errors, self._read_errors)
 
@@ -177,17 +178,17 @@ class RootZygote:
             self._take(_decode_report(packet))
 
     def _why_it_ended(self) -> str:
-        said = self._launched.read_errors()
-        return f"the sandbox could not be entered: {said}" if said else "the root zygote ended"
+        self._said += self._launched.read_errors()
+        return f"the sandbox could not be entered: {self._said.strip()}" if self._said else "the root zygote ended"
 
     def _read_errors(self) -> None:
         said = self._launched.read_errors()
         if not said:
             self._loop.remove_reader(self._launched.errors)
         elif self.ready.done():
-            _logger.warning("the sandbox says: %s", said)
+            _logger.warning("the sandbox says: %s", said.strip())
         else:
-            self.close(f"the sandbox could not be entered: {said}")
+            self._said += said  # the whole of it is told when it has ended
 
     def _take(self, report: RootReport) -> None:
         match report:
