@@ -38,7 +38,7 @@ class Record(Struct, omit_defaults=True, frozen=True, kw_only=True):
     """Base of what is carried by name rather than by place."""
 
 
-class Target(Record, kw_only=True):
+class Target(Record, frozen=True, kw_only=True):
     """A method of the twist (`ns` is "") or of one of its tools, with the arguments bound to it.
 
     `arguments` is the JSON of `[[positional, …], {"name": value, …}]`.
@@ -49,7 +49,7 @@ class Target(Record, kw_only=True):
     arguments: Json = b"[[],{}]"
 
 
-class PriorityRecord(Record, kw_only=True):
+class PriorityRecord(Record, frozen=True, kw_only=True):
     """A priority: a node in the tree that people organise their work by."""
 
     id: str
@@ -57,7 +57,7 @@ class PriorityRecord(Record, kw_only=True):
     parent: str | None = None
 
 
-class LinkRecord(Record, kw_only=True):
+class LinkRecord(Record, frozen=True, kw_only=True):
     """A link under a note. `callback` links carry the token that a click runs."""
 
     kind: Literal["external", "callback", "auth", "conferencing"]
@@ -67,7 +67,7 @@ class LinkRecord(Record, kw_only=True):
     provider: str | None = None
 
 
-class NoteRecord(Record, kw_only=True):
+class NoteRecord(Record, frozen=True, kw_only=True):
     """A note as it is stored; also what a twist asks to be created, then without the fields that the host fills.
 
     In answers the first note brings its activity along as `about`.
@@ -86,7 +86,7 @@ class NoteRecord(Record, kw_only=True):
     about: ActivityRecord | None = None
 
 
-class ActivityRecord(Record, kw_only=True):
+class ActivityRecord(Record, frozen=True, kw_only=True):
     """An activity as it is stored.
 
     `start` and `end` are ISO 8601 text: a date (all day) or a date and time in UTC; None is "someday" or open.
@@ -111,7 +111,7 @@ class ActivityRecord(Record, kw_only=True):
     updated_at: int = 0
 
 
-class NewActivityRecord(Record, kw_only=True):
+class NewActivityRecord(Record, frozen=True, kw_only=True):
     """An activity that a twist asks for, with its first notes.
 
     `id` is the author's own or one that the guest made. `start_now` says that an action's `start` was omitted.
@@ -123,14 +123,14 @@ class NewActivityRecord(Record, kw_only=True):
     own_id: bool = False
 
 
-class Page(Record, kw_only=True):
+class Page(Record, frozen=True, kw_only=True):
     """Some activities and where the next ones begin (None: these were the last)."""
 
     items: list[ActivityRecord]
     cursor: str | None = None
 
 
-class HttpAnswer(Record, kw_only=True):
+class HttpAnswer(Record, frozen=True, kw_only=True):
     """The answer to a fetch. Header names are as received, in order, repeats kept. `url` is where redirects ended."""
 
     status: int
@@ -142,7 +142,7 @@ class HttpAnswer(Record, kw_only=True):
 # ── Host → guest ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class Start(Message, tag="start", kw_only=True):
+class Start(Message, tag="start", frozen=True, kw_only=True):
     """The event that this process is for: its one and only execution.
 
     `event` is the JSON array of what the event brings; it goes before the bound arguments. For the lifecycle triggers `target.method`
@@ -169,14 +169,14 @@ class Start(Message, tag="start", kw_only=True):
     value: int = 1024 * 1024
 
 
-class Answer(Message, tag="answer", kw_only=True):
+class Answer(Message, tag="answer", frozen=True, kw_only=True):
     """What the call `id` returned, as the call's own `answer` type says."""
 
     id: int
     value: msgspec.Raw
 
 
-class Failure(Message, tag="failure", kw_only=True):
+class Failure(Message, tag="failure", frozen=True, kw_only=True):
     """The call `id` raised `error`, the name of a class of `ropewalk.errors` (or `ValueError`, `TypeError`)."""
 
     id: int
@@ -190,7 +190,7 @@ HostMessage = Start | Answer | Failure
 # ── Guest → host ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class Call(Message, kw_only=True):
+class Call(Message, frozen=True, kw_only=True):
     """Base of the guest's requests. `id` is chosen by the guest and is its own until answered. Each counts as one request."""
 
     answer: ClassVar[Any] = None
@@ -198,60 +198,60 @@ class Call(Message, kw_only=True):
     ns: str
 
 
-class StoreRead(Call, tag="store.read", kw_only=True):
+class StoreRead(Call, tag="store.read", frozen=True, kw_only=True):
     """Read values; keys that hold none are absent from the answer."""
 
     answer: ClassVar[Any] = dict[str, Json]
     keys: list[str]
 
 
-class StoreWrite(Call, tag="store.write", kw_only=True):
+class StoreWrite(Call, tag="store.write", frozen=True, kw_only=True):
     """Write values; `ttl` in seconds, None for ever."""
 
     items: dict[str, Json]
     ttl: float | None = None
 
 
-class StoreDelete(Call, tag="store.delete", kw_only=True):
+class StoreDelete(Call, tag="store.delete", frozen=True, kw_only=True):
     """Remove keys; those that hold nothing are no error."""
 
     keys: list[str]
 
 
-class StoreClear(Call, tag="store.clear", kw_only=True):
+class StoreClear(Call, tag="store.clear", frozen=True, kw_only=True):
     """Remove every key that begins with `prefix`."""
 
     prefix: str = ""
 
 
-class StoreKeys(Call, tag="store.keys", kw_only=True):
+class StoreKeys(Call, tag="store.keys", frozen=True, kw_only=True):
     """The keys that begin with `prefix`, sorted by code point."""
 
     answer: ClassVar[Any] = list[str]
     prefix: str = ""
 
 
-class CallbackCreate(Call, tag="callback.create", kw_only=True):
+class CallbackCreate(Call, tag="callback.create", frozen=True, kw_only=True):
     """A durable reference to a method; equal targets give the same token."""
 
     answer: ClassVar[Any] = str
     target: Target
 
 
-class CallbackResolve(Call, tag="callback.resolve", kw_only=True):
+class CallbackResolve(Call, tag="callback.resolve", frozen=True, kw_only=True):
     """What a token stands for, to be run within this execution."""
 
     answer: ClassVar[Any] = Target
     token: str
 
 
-class CallbackDelete(Call, tag="callback.delete", kw_only=True):
+class CallbackDelete(Call, tag="callback.delete", frozen=True, kw_only=True):
     """Forget a callback (`token`) or all that `ns` made (None), with the tasks that use them."""
 
     token: str | None = None
 
 
-class TaskRun(Call, tag="task.run", kw_only=True):
+class TaskRun(Call, tag="task.run", frozen=True, kw_only=True):
     """A new execution, of a callback's token or of a method. At most one of `run_at` and `delay` is given."""
 
     answer: ClassVar[Any] = str
@@ -264,17 +264,17 @@ class TaskRun(Call, tag="task.run", kw_only=True):
     coalesce: bool = False
 
 
-class TaskCancel(Call, tag="task.cancel", kw_only=True):
+class TaskCancel(Call, tag="task.cancel", frozen=True, kw_only=True):
     """Cancel a pending task by token or key, or all that `ns` made (None)."""
 
     token_or_key: str | None = None
 
 
-class Commit(Call, tag="commit", kw_only=True):
+class Commit(Call, tag="commit", frozen=True, kw_only=True):
     """Make everything so far durable; answered when it is."""
 
 
-class Fetch(Call, tag="fetch", kw_only=True):
+class Fetch(Call, tag="fetch", frozen=True, kw_only=True):
     """An HTTP request under the patterns that the Network tool at `ns` declares. `timeout` in seconds, redirects included."""
 
     answer: ClassVar[Any] = HttpAnswer
@@ -285,14 +285,14 @@ class Fetch(Call, tag="fetch", kw_only=True):
     timeout: float = 30.0
 
 
-class ActivitiesCreate(Call, tag="activities.create", kw_only=True):
+class ActivitiesCreate(Call, tag="activities.create", frozen=True, kw_only=True):
     """Create activities with their notes, or update those whose `source` is in the priority already; answered in order."""
 
     answer: ClassVar[Any] = list[ActivityRecord]
     items: list[NewActivityRecord]
 
 
-class ActivityUpdate(Call, tag="activity.update", kw_only=True):
+class ActivityUpdate(Call, tag="activity.update", frozen=True, kw_only=True):
     """Change the named fields of one activity. `changes` is the JSON object of ActivityRecord fields."""
 
     answer: ClassVar[Any] = ActivityRecord
@@ -300,13 +300,13 @@ class ActivityUpdate(Call, tag="activity.update", kw_only=True):
     changes: Json
 
 
-class ActivityDelete(Call, tag="activity.delete", kw_only=True):
+class ActivityDelete(Call, tag="activity.delete", frozen=True, kw_only=True):
     """Remove an activity and its notes."""
 
     activity: str
 
 
-class ActivityGet(Call, tag="activity.get", kw_only=True):
+class ActivityGet(Call, tag="activity.get", frozen=True, kw_only=True):
     """One activity by id, by source, or by an entry of its meta (`meta` is `[key, value-as-JSON]`); exactly one is given."""
 
     answer: ClassVar[Any] = ActivityRecord | None
@@ -315,7 +315,7 @@ class ActivityGet(Call, tag="activity.get", kw_only=True):
     meta: tuple[str, Json] | None = None
 
 
-class ActivitiesList(Call, tag="activities.list", kw_only=True):
+class ActivitiesList(Call, tag="activities.list", frozen=True, kw_only=True):
     """Activities, newest first, a page at a time."""
 
     answer: ClassVar[Any] = Page
@@ -327,7 +327,7 @@ class ActivitiesList(Call, tag="activities.list", kw_only=True):
     cursor: str | None = None
 
 
-class NotesCreate(Call, tag="notes.create", kw_only=True):
+class NotesCreate(Call, tag="notes.create", frozen=True, kw_only=True):
     """Add notes to an activity, or update those whose `key` it has already; answered in order."""
 
     answer: ClassVar[Any] = list[NoteRecord]
@@ -335,7 +335,7 @@ class NotesCreate(Call, tag="notes.create", kw_only=True):
     notes: list[NoteRecord]
 
 
-class NoteUpdate(Call, tag="note.update", kw_only=True):
+class NoteUpdate(Call, tag="note.update", frozen=True, kw_only=True):
     """Change the named fields of one note. `changes` is the JSON object of NoteRecord fields."""
 
     answer: ClassVar[Any] = NoteRecord
@@ -343,14 +343,14 @@ class NoteUpdate(Call, tag="note.update", kw_only=True):
     changes: Json
 
 
-class NotesList(Call, tag="notes.list", kw_only=True):
+class NotesList(Call, tag="notes.list", frozen=True, kw_only=True):
     """The notes of an activity, oldest first."""
 
     answer: ClassVar[Any] = list[NoteRecord]
     activity: str
 
 
-class Log(Message, tag="log", kw_only=True):
+class Log(Message, tag="log", frozen=True, kw_only=True):
     """A line of the execution's log. `level` is a number of the `logging` module; `fields` a JSON object."""
 
     time: int
@@ -359,13 +359,13 @@ class Log(Message, tag="log", kw_only=True):
     fields: Json | None = None
 
 
-class Finished(Message, tag="finished", kw_only=True):
+class Finished(Message, tag="finished", frozen=True, kw_only=True):
     """The method returned. The last thing that a guest says; then it waits to be ended, so that what it used can be read."""
 
     result: Json
 
 
-class Raised(Message, tag="raised", kw_only=True):
+class Raised(Message, tag="raised", frozen=True, kw_only=True):
     """The method raised. The last thing that a guest says, as with Finished.
 
     `kind`: `error` is retried by the policy, `retry` asks for `after` seconds (Retry, or a 429/503's Retry-After as the least wait),
