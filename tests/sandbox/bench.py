@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import msgspec
 
@@ -48,8 +49,8 @@ class Attempt:
     """A process that has been started, and what it has said and how it ended so far."""
 
     process: ForkedProcess
-    said: list[GuestMessage] = field(default_factory=list)
-    ends: list[Ended] = field(default_factory=list)
+    said: list[GuestMessage] = field(default_factory=list[GuestMessage])
+    ends: list[Ended] = field(default_factory=list[Ended])
     over: asyncio.Event = field(default_factory=asyncio.Event)
 
     def _on_end(self, ended: Ended) -> None:
@@ -72,7 +73,7 @@ class Attempt:
         (ended,) = self.ends
         return ended
 
-    async def result(self) -> object:
+    async def result(self) -> Any:
         """Wait until it has ended and return what the method returned; fail the test when it raised."""
         await self.ended()
         last = self.said[-1] if self.said else None
@@ -95,7 +96,7 @@ class Bench:
     bundles: Path
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[Bench]:
+    async def running(self) -> AsyncGenerator[Bench]:
         """Start the sandbox for a while."""
         await self.source.start()
         try:
@@ -125,10 +126,10 @@ class Bench:
         attempt.begin(method, arguments, image.limits)
         return attempt
 
-    async def run(self, image: Image, *arguments: object) -> object:
+    async def run(self, image: Image, *arguments: object) -> Any:
         """Run `probe` and return its result."""
         return await (await self.begin(image, "probe", *arguments)).result()
 
-    async def probe(self, body: str, before: str = "") -> object:
+    async def probe(self, body: str, before: str = "") -> Any:
         """Run a body once, in a version of its own."""
         return await self.run(self.twist(body, before))

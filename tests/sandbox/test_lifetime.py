@@ -8,7 +8,7 @@ import os
 import select
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,13 +24,15 @@ SYSTEM_PYTHON = "/usr/bin/python3"
 
 
 @contextmanager
-def lonely_host(bundles: Path, python: str = sys.executable, user: int | None = None) -> Iterator[subprocess.Popen[str]]:
+def lonely_host(bundles: Path, python: str = sys.executable, user: int | None = None) -> Generator[subprocess.Popen[str]]:
     """Run `lonely_host.py` for a while."""
     libraries = os.path.dirname(os.path.dirname(msgspec.__file__))
     environment = {"PYTHONPATH": f"{ROOT}:{ROOT / 'src'}:{libraries}", "PYTHONDONTWRITEBYTECODE": "1"}
     command = [python, "-m", "tests.sandbox.lonely_host", str(bundles)]
-    extra = {} if user is None else {"user": user, "group": user, "extra_groups": []}
-    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, **extra) as host:  # type: ignore[call-overload]
+    groups: list[int] | None = None if user is None else []
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, user=user, group=user, extra_groups=groups
+    ) as host:
         try:
             yield host
         finally:

@@ -102,7 +102,7 @@ async def test_a_zygote_that_does_not_answer_gives_no_process(bench: Bench, monk
 async def test_takers_each_get_a_process_of_their_own(bench: Bench) -> None:
     image = bench.twist("import os; return os.getpid()")
     pids = await asyncio.gather(*(bench.run(image) for _ in range(20)))
-    assert len(set(pids)) == 20  # type: ignore[arg-type]
+    assert len(set(pids)) == 20
 
 
 async def test_a_taker_that_gives_up_leaves_its_process_to_others(bench: Bench) -> None:
