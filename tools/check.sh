@@ -16,7 +16,6 @@ run format $bin/ruff format --check
 run lint $bin/ruff check
 run mypy $bin/mypy
 run pyright $bin/pyright --warnings
-run types-of-the-api $bin/pyright --ignoreexternal --verifytypes ropewalk
 run imports $bin/lint-imports
 run spelling $bin/codespell
 if [ ${#failed[@]} -gt 0 ]; then
