@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import urllib.request
 from collections.abc import Generator
 from pathlib import Path
 
@@ -210,6 +211,18 @@ def test_arguments_that_do_not_fit_fail_once(counter: Cli) -> None:
     assert counter.refused("invoke", "counter", "add", "--args", '{"wrong": 1}').type == "TypeError"
 
 
+def test_an_invoke_does_not_wait_for_a_node_that_serves_another_instance(counter: Cli) -> None:
+    other = counter.json("activate", "counter", "--wait")["instance"]
+    (first,) = [row["id"] for row in counter.json("instances") if row["id"] != other]
+    slow = background(counter, "invoke", first, "slow", "--args", "[30]")
+    until(lambda: "slow begins" in counter.run("logs").out, "the method to run")
+    assert counter.json("invoke", other, "add")["result"] == 1
+    slow.send_signal(signal.SIGINT)
+    assert slow.communicate(timeout=30)[0] == ""
+    (left,) = [row for row in counter.json("executions") if row["method"] == "slow"]
+    counter.json("cancel", left["id"])
+
+
 def test_interrupting_an_invoke(counter: Cli) -> None:
     invoking = background(counter, "invoke", "counter", "slow", "--args", "[60]")
     until(lambda: "slow begins" in counter.run("logs").out, "the method to run")
@@ -217,6 +230,7 @@ def test_interrupting_an_invoke(counter: Cli) -> None:
     out, err = invoking.communicate(timeout=30)
     assert (invoking.returncode, out) == (130, "")
     assert "Traceback" not in err
+    assert "is not over: `ropewalk execution" in err
     (left,) = [row for row in counter.json("executions") if row["method"] == "slow"]
     counter.json("cancel", left["id"])
 
@@ -304,6 +318,16 @@ def test_a_taken_port_is_named(cli: Cli) -> None:
         refused = cli.refused("serve", "--port", node.url.rpartition(":")[2])
     assert refused.code == 1
     assert "cannot listen on 127.0.0.1, port" in refused.message
+
+
+def test_a_node_s_figures(counter: Cli) -> None:
+    with counter.serving() as node:
+        counter.json("invoke", "counter", "add")
+        with urllib.request.urlopen(f"{node.url}/metrics", timeout=10) as answer:
+            figures = answer.read().decode()
+        assert "ropewalk_attempts_succeeded_total 1.0" in figures
+        assert "ropewalk_ready 0.0" in figures
+        assert node.terminate() == 0
 
 
 def test_serve_makes_the_database(tmp_path: Path) -> None:

@@ -69,9 +69,12 @@ async def _check_live_callbacks(service: Service, packed: Packed, name: str | No
     from ropewalk.service.bundles import kebab_case
     from ropewalk.service.live_callbacks import breakages
 
+    twists = await service.storage.twists()
+    if not twists:
+        return
     manifest = await service.describe(packed)
     wanted = name or packed.name or kebab_case(manifest.cls)
-    twist = next((twist for twist in await service.storage.twists() if twist.name == wanted), None)
+    twist = next((twist for twist in twists if twist.name == wanted), None)
     latest = None if twist is None else await service.storage.version(twist.id)
     found = [] if latest is None else await breakages(service.storage, latest, manifest)
     if found:

@@ -41,7 +41,7 @@ def failure_of(error: Exception) -> Failed:
     from ropewalk.sandbox.interface import RefusedImport, SandboxError
     from ropewalk.service.bundles import BundleError
     from ropewalk.service.config import SettingsError
-    from ropewalk.storage.interface import StorageError
+    from ropewalk.storage.interface import QueueIsFull, StorageError, UnknownInstance
 
     if isinstance(error, Failed):
         return error
@@ -50,6 +50,8 @@ def failure_of(error: Exception) -> Failed:
         return Failed(error.type, error.message, told=f"{told}\n\n{error.traceback.rstrip()}" if error.traceback else told)
     if isinstance(error, SettingsError):
         return Failed("SettingsError", str(error), exit_code=WRONG_USAGE)
+    if isinstance(error, QueueIsFull | UnknownInstance):
+        return Failed("QueueFull" if isinstance(error, QueueIsFull) else "NotFound", str(error))
     if isinstance(error, RopewalkError | StorageError | SandboxError | BundleError):
         return Failed(type(error).__name__, str(error))
     if isinstance(error, OSError):

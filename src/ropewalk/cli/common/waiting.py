@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ropewalk.cli.common.failures import Failed
-from ropewalk.cli.common.output import waiting
+from ropewalk.cli.common.output import say, waiting
 
 if TYPE_CHECKING:
     from ropewalk.service.service import Service
@@ -25,10 +25,15 @@ async def finished(service: Service, execution: str, what: str) -> Execution:
     Raises:
         Failed: it is gone, or the node that ran here lost its lease.
     """
-    with waiting(what) as words:
-        found = await _watched(service, execution, lambda one: words(f"{what}{_progress(one)}"))
-        if found is None or found.status in _pending():
-            found = await _run_here(service, execution)
+    try:
+        with waiting(what) as words:
+            found = await _watched(service, execution, lambda one: words(f"{what}{_progress(one)}"))
+            if found is None or found.status in _pending():
+                found = await _run_here(service, execution)
+    except asyncio.CancelledError:
+        short = execution[:12]
+        say(f"Execution {short} is not over: `ropewalk execution {short}` shows it, `ropewalk cancel {short}` ends it.")
+        raise
     if found is None:
         raise Failed("NotFound", f"execution {execution} is gone: its instance was deactivated")
     return found
