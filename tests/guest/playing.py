@@ -1,6 +1,6 @@
-"""A host played by the test: forks a real process that runs `serve` on a real socket, and speaks the real protocol to it.
+"""A host played by the test: it has a real process run `serve` on a real socket, and speaks the real protocol to it.
 
-The child is not sandboxed. Its module is written to a folder and imported by `load`, as in a version zygote.
+The process is not sandboxed. Its module is written to a folder and imported by `load`, as in a version zygote.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Generator
@@ -17,7 +18,8 @@ from typing import Any
 
 import msgspec
 
-from ropewalk.wire.control import Import, Imported, ImportFailed, ZygoteReport
+import ropewalk
+from ropewalk.wire.control import Imported, ImportFailed, ZygoteReport
 from ropewalk.wire.frames import MESSAGE_LIMIT_FROM_GUEST, FrameDecoder, encode_frames
 from ropewalk.wire.messages import (
     Answer,
@@ -38,7 +40,10 @@ from ropewalk.wire.messages import (
     Target,
     TaskRun,
 )
+from tests.guest.zygote import Job
 
+SCRIPT = Path(__file__).with_name("zygote.py")
+SOURCE = Path(ropewalk.__file__).parent.parent
 PRIORITY = "6a1c4a6e-0000-4000-8000-000000000001"
 INSTANCE = "instance-1"
 PREAMBLE = "import asyncio, logging, os, sys, time\nfrom ropewalk import *\nfrom ropewalk.tools import Network, Plot\n"
@@ -148,69 +153,74 @@ class Guest:
         return None
 
 
+class Zygote:
+    """What forks the processes: one for the whole session."""
+
+    def __init__(self) -> None:
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        command = [
+            sys.executable,
+            "-c",
+            f"import os; os.dup2({theirs.fileno()}, 3); import runpy; runpy.run_path({str(SCRIPT)!r}, run_name='__main__')",
+        ]
+        self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=os.environ | {"PYTHONPATH": str(SOURCE)})
+        theirs.close()
+
+    def stop(self) -> None:
+        self._control.close()
+        self._process.wait(20)
+
+    def fork(self, job: Job) -> tuple[socket.socket, int]:
+        """Have a process begin `job`; return the other end of its connection, and its number."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            socket.send_fds(self._control, [msgspec.msgpack.encode(job)], [theirs.fileno()])
+        ours.settimeout(20)
+        return ours, int(self._control.recv(64))
+
+
 class Version:
     """An author's module in a folder, to run attempts of.
 
     Args:
+        zygote: what forks the processes.
         folder: where the module is written.
-        source: the module, after imports of what most need; or the body of a twist's class.
+        source: the module, after imports of what most need.
         name: the module's.
     """
 
-    def __init__(self, folder: Path, source: str, name: str = "twist_under_test") -> None:
+    def __init__(self, zygote: Zygote, folder: Path, source: str, name: str = "twist_under_test") -> None:
         self.folder = folder
-        self.name = name
+        self._zygote = zygote
+        self._job = Job(folder=str(folder), module=name)
         (folder / f"{name}.py").write_text(PREAMBLE + textwrap.dedent(source), encoding="utf-8")
 
     def load(self, cls: str | None = None) -> Imported | ImportFailed:
         """Import the module in a process of its own, as a version zygote does, and return what it reports."""
-
-        def report(connection: socket.socket) -> None:
-            sys.path.insert(0, str(self.folder))
-            from ropewalk.guest import author
-
-            _, said = author.load(Import(module=self.name, cls=cls, memory=1 << 27, cpu=60.0))
-            connection.sendall(msgspec.msgpack.encode(said))
-
-        with _forked(report) as (connection, _):
+        connection, pid = self._zygote.fork(msgspec.structs.replace(self._job, cls=cls))
+        with connection:
             packet = b"".join(iter(lambda: connection.recv(65536), b""))
+        os.waitpid(pid, 0)
         said: Imported | ImportFailed = msgspec.msgpack.decode(packet, type=ZygoteReport)
         return said
 
     @contextmanager
     def attempt(
-        self,
-        method: str = "main",
-        *args: object,
-        ns: str = "",
-        event: bytes = b"[]",
-        options: object = None,
-        memory: int = 0,
-        **start: Any,
+        self, method: str = "main", *args: object, ns: str = "", options: object = None, memory: int = 0, **start: Any
     ) -> Generator[Guest]:
         """Have a process run `method` with `args` bound to it."""
-
-        def serve(connection: socket.socket) -> None:
-            sys.path.insert(0, str(self.folder))
-            from ropewalk.guest import attempt, author
-
-            twist, said = author.load(Import(module=self.name, cls=None, memory=memory, cpu=60.0))
-            assert twist is not None, said
-            attempt.warm(twist)
-            if memory:
-                _limit_memory(memory)
-            attempt.serve(connection.detach(), twist)
-
-        with _forked(serve) as (connection, pid):
-            guest = Guest(connection, pid)
-            target = Target(ns=ns, method=method, arguments=msgspec.json.encode([args, {}]))
-            guest.send(start_message(target, event=event, options=msgspec.json.encode(options or {}), **start))
-            try:
-                yield guest
-            finally:
-                if guest.pid:
-                    os.kill(pid, signal.SIGKILL)
-                    os.waitpid(pid, 0)
+        connection, pid = self._zygote.fork(msgspec.structs.replace(self._job, serve=True, memory=memory))
+        guest = Guest(connection, pid)
+        bound = start.pop("arguments", msgspec.json.encode([args, {}]))
+        target = Target(ns=ns, method=method, arguments=bound)
+        guest.send(start_message(target, options=msgspec.json.encode(options or {}), **start))
+        try:
+            yield guest
+        finally:
+            connection.close()
+            if guest.pid:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
 
 
 def start_message(target: Target, **fields: Any) -> Start:
@@ -233,31 +243,5 @@ def start_message(target: Target, **fields: Any) -> Start:
     return Start(target=target, **(given | fields))
 
 
-@contextmanager
-def _forked(child: Callable[[socket.socket], object]) -> Generator[tuple[socket.socket, int]]:
-    """Run `child` in a forked process with one end of a socket pair, and give the other end."""
-    ours, theirs = socket.socketpair()
-    ours.settimeout(20)
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            ours.close()
-            child(theirs)
-            status = 0
-        finally:
-            os._exit(status)
-    theirs.close()
-    try:
-        yield ours, pid
-    finally:
-        ours.close()
-
-
-def _limit_memory(beyond: int) -> None:
-    """Let the process have `beyond` bytes more than it has."""
-    import resource
-
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[5])
-    bytes_allowed = pages * resource.getpagesize() + beyond
-    resource.setrlimit(resource.RLIMIT_DATA, (bytes_allowed, bytes_allowed))
+MakeVersion = Callable[[str], Version]
+"""What the fixtures `twist` and `module` are."""

@@ -414,9 +414,9 @@ def _json_type(annotation: Any) -> _JsonType:
         schema = msgspec.json.schema(annotation)
     except TypeError:
         return "json"
-    found: set[_JsonType] = {
-        _schema_type(part) for part in schema.get("anyOf", [schema]) if part.get("type") != "null" and part.get("enum") != [None]
-    }
+    defined = {f"#/$defs/{name}": part for name, part in schema.get("$defs", {}).items()}
+    parts = [defined.get(part.get("$ref"), part) for part in schema.get("anyOf", [schema])]
+    found: set[_JsonType] = {_schema_type(part) for part in parts if part.get("type") != "null" and part.get("enum") != [None]}
     return found.pop() if len(found) == 1 else "json"
 
 

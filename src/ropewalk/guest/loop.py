@@ -34,12 +34,18 @@ class Loop(asyncio.SelectorEventLoop):
 
     _made: WeakSet[asyncio.Task[Any]]
     _asyncgens: WeakSet[AsyncGenerator[Any, Any]]
+    _stepped_by_hand = False
 
     def begin(self) -> None:
         """Be made, in place of a dormant loop."""
         # poll() needs no descriptor of its own, and an attempt has few of others.
         super().__init__(selectors.PollSelector())
         self._made = WeakSet()
+        self._stepped_by_hand = True
+
+    def is_running(self) -> bool:
+        """Whether the coroutine is being stepped, by hand or by this loop."""
+        return self._stepped_by_hand or super().is_running()
 
     def create_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:
         """Make a task and remember it."""
@@ -48,7 +54,8 @@ class Loop(asyncio.SelectorEventLoop):
         return task
 
     def take_over(self, generators: Iterable[AsyncGenerator[Any, Any]]) -> None:
-        """Close these at the end, with those begun on this loop."""
+        """Take over from the hand that stepped, and these generators to close at the end."""
+        self._stepped_by_hand = False
         self._asyncgens.update(generators)
 
     def wind_up(self) -> None:

@@ -26,6 +26,7 @@ _PACKAGE: Final = Path(__file__).parent.parent
 _OURS: Final = (f"{_PACKAGE}/guest/", f"{_PACKAGE}/sdk/")
 _LEADING: Final = (*_OURS, *(f"{Path(str(part.__file__)).parent}/" for part in (asyncio, importlib)), "<frozen importlib")
 _WAITS: Final = (429, 503)
+_LONGEST_DELAY: Final = 1e9
 
 Kind = Literal["error", "retry", "retry_at_least", "give_up", "unretried"]
 
@@ -67,14 +68,16 @@ def traceback_of(error: BaseException) -> str:
 
 def _kind(error: BaseException) -> tuple[Kind, float | None]:
     """Say what is asked for, by the exception itself or, of a group, by one of those in it."""
-    asked = list(_leaves(error))
-    for leaf in asked:
-        if isinstance(leaf, GiveUp):
+    try:
+        asked = list(_leaves(error))
+        if any(issubclass(type(leaf), GiveUp) for leaf in asked):
             return "give_up", None
-    for leaf in asked:
-        if isinstance(leaf, Retry):
-            return "retry", max(0.0, leaf.after)
-    waits = [leaf.response.retry_after() for leaf in asked if isinstance(leaf, HTTPStatusError) and leaf.status in _WAITS]
+        delays = [leaf.after for leaf in asked if isinstance(leaf, Retry)]
+        if delays:
+            return "retry", min(max(0.0, *delays), _LONGEST_DELAY)
+        waits = [leaf.response.retry_after() for leaf in asked if isinstance(leaf, HTTPStatusError) and leaf.status in _WAITS]
+    except BaseException:  # noqa: BLE001 — its attributes may raise anything
+        return "error", None
     longest = max((wait for wait in waits if wait is not None), default=None)
     return ("error", None) if longest is None else ("retry_at_least", longest)
 
@@ -100,10 +103,12 @@ def _strip(report: traceback.TracebackException, seen: set[int]) -> None:
     if id(report) in seen:
         return
     seen.add(id(report))
-    frames: Any = list(report.stack)
+    frames = list(report.stack)
     while frames and frames[0].filename.startswith(_LEADING):
         frames.pop(0)
-    report.stack[:] = [frame for frame in frames if not frame.filename.startswith(_OURS)] or report.stack
+    theirs = [frame for frame in frames if not frame.filename.startswith(_OURS)]
+    if theirs or report.exc_type is SyntaxError:  # else the fault is the runtime's own, and the frames are what there is to say
+        report.stack[:] = theirs
     for other in (report.__cause__, report.__context__, *(report.exceptions or ())):
         if other is not None:
             _strip(other, seen)
