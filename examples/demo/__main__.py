@@ -131,7 +131,10 @@ def kill_and_restart(screen: Screen, ropewalk: Ropewalk, running: int) -> None:
 def suggest(screen: Screen, ropewalk: Ropewalk) -> None:
     """Print three commands to try on the database that is left behind."""
     command, database = (os.path.relpath(path) for path in (ROPEWALK, ropewalk.database))
-    for arguments in ("instances", "executions --limit 5", "activities --limit 5"):
+    with outcome.reading(ropewalk.database) as connection:
+        interrupted = outcome.interrupted(connection)
+    one = f"execution {interrupted}" if interrupted else "executions --limit 5"
+    for arguments in ("instances", one, "activities --limit 5"):
         screen.plain(f"    {command} {arguments} --database sqlite:///{database}")
 
 

@@ -40,6 +40,12 @@ def running(connection: sqlite3.Connection) -> int:
     return count
 
 
+def interrupted(connection: sqlite3.Connection) -> str | None:
+    """Return an execution that a kill of the node interrupted, and that then ran again."""
+    found = connection.execute("select id from executions where lost > 0 order by n limit 1").fetchone()
+    return found[0] if found else None
+
+
 def line(connection: sqlite3.Connection, sync: Sync, rows: int) -> Line:
     """Return what one twist did."""
     activities, sources = connection.execute(
