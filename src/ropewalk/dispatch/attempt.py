@@ -14,16 +14,17 @@ import secrets
 from collections.abc import Callable
 
 import msgspec
-from msgspec import Struct
 
 from ropewalk import errors
 from ropewalk.answers.interface import Host, Session
 from ropewalk.answers.table import ANSWERS, WAITING
+from ropewalk.dispatch.outcome import Cancelled, Ending, Failed, Fenced, Lost, Outcome, Succeeded
 from ropewalk.dispatch.versions import LoadedVersion
 from ropewalk.queue.retries import Failure
 from ropewalk.sandbox.interface import Ended, Process
-from ropewalk.storage.interface import DoesNotApply, Fenced, StorageError
-from ropewalk.storage.records import AnyEffect, Claim, ErrorInfo, LogLine, Part, Usage
+from ropewalk.storage.interface import DoesNotApply, Fenced as LeaseLost, StorageError
+from ropewalk.storage.records import Claim, ErrorInfo, LogLine, Part, Usage
+from ropewalk.wire.frames import MESSAGE_LIMIT_FROM_HOST
 from ropewalk.wire.messages import (
     Answer,
     AnyCall,
@@ -43,24 +44,9 @@ log = logging.getLogger(__name__)
 _FETCHES_AT_ONCE = 20
 _LOG_FLUSH = 0.2
 _TEXT_LIMIT = 64 * 1024
+_ANSWER_LIMIT = MESSAGE_LIMIT_FROM_HOST - 64 * 1024
 _encode = msgspec.msgpack.Encoder().encode
 _NOTHING = msgspec.Raw(_encode(None))
-
-
-class Outcome(Struct, kw_only=True):
-    """How an attempt ended, as far as it is known before it is settled.
-
-    Exactly one of these holds: `failure` is None and `result` is there (it succeeded); `failure` and `error` are there; `fenced` (its
-    lease is lost, so there is nothing to settle); `lost` says why the node could not see it through, which is nobody's failure; `cancelled` says why it was ended for good.
-    """
-
-    usage: Usage
-    result: Json | None = None
-    failure: Failure | None = None
-    error: ErrorInfo | None = None
-    fenced: bool = False
-    lost: str | None = None
-    cancelled: str | None = None
 
 
 class Attempt:
@@ -94,7 +80,8 @@ class Attempt:
         self._fetches = asyncio.Semaphore(_FETCHES_AT_ONCE)
         self._committing: list[GuestMessage] | None = None
         self._commit: asyncio.Task[None] | None = None
-        self._verdict: Outcome | None = None
+        self._ending: Ending | None = None
+        self._usage: Usage | None = None
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     # ── What the dispatcher sees ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -112,41 +99,22 @@ class Attempt:
             raise
         finally:
             await self._let_go()
-        assert self._verdict is not None
-        return self._verdict
+        assert self._ending is not None
+        assert self._usage is not None
+        return Outcome(
+            claim=self.claim, ending=self._ending, usage=self._usage, effects=self._session.effects, logs=self._take_logs()
+        )
 
-    @property
-    def effects(self) -> list[AnyEffect]:
-        """What the attempt wants to have happened since its last commit."""
-        return self._session.effects
-
-    def take_logs(self) -> list[LogLine]:
-        """Return the lines that are not stored yet, once."""
-        lines, self._logs = self._logs, []
-        return lines
-
-    def fence(self) -> None:
-        """End the attempt because its lease is no longer this node's: there is nothing to settle."""
-        self._end_with(Outcome(usage=self._usage(), fenced=True))
+    def end(self, ending: Fenced | Cancelled | Lost) -> None:
+        """End the attempt, if it still runs, for a reason of the host's own."""
+        self._end_with(ending)
         if self._process is not None:
-            self._process.kill("cancelled")
-
-    def cancel(self, why: str) -> None:
-        """End the attempt, if it still runs, so that its execution settles as cancelled."""
-        self._end_with(Outcome(usage=self._usage(), cancelled=why))
-        if self._process is not None:
-            self._process.kill("cancelled")
-
-    def abandon(self, why: str) -> None:
-        """End the attempt as lost: the node cannot see it through."""
-        self._end_with(Outcome(usage=self._usage(), lost=why))
-        if self._process is not None:
-            self._process.kill("node_lost")
+            self._process.kill("ended")
 
     # ── What the guest says ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _on_message(self, message: GuestMessage) -> None:
-        if self._verdict is not None:
+        if self._ending is not None:
             return
         if self._committing is not None:
             self._committing.append(message)
@@ -190,17 +158,17 @@ class Attempt:
             if self._holds_lease():
                 await self._answer(call)
             else:
-                self.abandon("the node's lease is over")
+                self.end(Lost("the node's lease is over"))
 
     async def _answer(self, call: AnyCall) -> None:
         """Answer one call. Whatever goes wrong here is the guest's error, or ends this attempt."""
         try:
             value = await ANSWERS[type(call)](self._session, call)
-            reply: Answer | FailureMessage = Answer(id=call.id, value=_NOTHING if value is None else msgspec.Raw(_encode(value)))
+            reply: Answer | FailureMessage = Answer(id=call.id, value=_NOTHING if value is None else _encoded(value))
         except (errors.RopewalkError, ValueError, TypeError) as error:
             reply = FailureMessage(id=call.id, error=type(error).__name__, message=str(error))
         except StorageError as error:
-            self.abandon(f"storage failed: {error}")
+            self.end(Lost(f"storage failed: {error}"))
             return
         except Exception:
             # A fault of the host's own must not take the node, nor the other instances, with it.
@@ -209,7 +177,7 @@ class Attempt:
             return
         finally:
             self._waiting.pop(call.id, None)
-        if self._verdict is None and self._process is not None:
+        if self._ending is None and self._process is not None:
             self._process.send(reply)
 
     def _on_finished(self, message: Finished) -> None:
@@ -223,7 +191,7 @@ class Attempt:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             self._end_by_limit("protocol", f"its result is not JSON: {error}")
             return
-        self._end_with(Outcome(usage=self._usage(), result=message.result))
+        self._end_with(Succeeded(message.result))
 
     def _on_raised(self, message: Raised) -> None:
         error = ErrorInfo(
@@ -265,7 +233,7 @@ class Attempt:
             self._flushing = asyncio.create_task(self._store_logs())
 
     async def _store_logs(self) -> None:
-        lines = self.take_logs()
+        lines = self._take_logs()
         try:
             await self._host.storage.append_logs(self.claim.instance.id, self.claim.execution.id, lines)
         except StorageError:
@@ -289,18 +257,18 @@ class Attempt:
             epoch=claim.epoch,
             execution=claim.execution.id,
             effects=self._session.effects,
-            logs=self.take_logs(),
+            logs=self._take_logs(),
             at=self._host.clock.now(),
         )
         try:
             await self._host.storage.commit_part(part)
-        except Fenced:
-            self.fence()
+        except LeaseLost:
+            self.end(Fenced())
         except DoesNotApply as error:
             self._require_process().kill()
             self._fail(Failure(type="conflict", kind="retry", after=0.0), ErrorInfo(type="conflict", message=str(error)))
         except StorageError as error:
-            self.abandon(f"storage failed: {error}")
+            self.end(Lost(f"storage failed: {error}"))
         else:
             self._session.committed()
             renewed = msgspec.structs.replace(claim.execution, tries=0, error=None)
@@ -314,7 +282,7 @@ class Attempt:
 
     def _on_end(self, ended: Ended) -> None:
         """The connection is over without a last word: the process was ended, or ended by itself."""
-        if self._verdict is not None:
+        if self._ending is not None:
             return
         kind, text = _explain(ended, self._loaded)
         failure = Failure(type=kind, kind="crash" if kind == "crash" else "limit")
@@ -326,11 +294,12 @@ class Attempt:
         self._require_process().kill(kind)
 
     def _fail(self, failure: Failure, error: ErrorInfo) -> None:
-        self._end_with(Outcome(usage=self._usage(), failure=failure, error=error))
+        self._end_with(Failed(failure, error))
 
-    def _end_with(self, outcome: Outcome) -> None:
-        if self._verdict is None:
-            self._verdict = outcome
+    def _end_with(self, ending: Ending) -> None:
+        if self._ending is None:
+            self._ending = ending
+            self._usage = self._measured()
             self._over.set_result(None)
 
     async def _let_go(self) -> None:
@@ -343,7 +312,12 @@ class Attempt:
         left = [*self._waiting.values(), *(task for task in (self._commit, self._flushing) if task is not None)]
         await asyncio.gather(*left, return_exceptions=True)
 
-    def _usage(self) -> Usage:
+    def _take_logs(self) -> list[LogLine]:
+        """Return the lines that are not stored yet, once."""
+        lines, self._logs = self._logs, []
+        return lines
+
+    def _measured(self) -> Usage:
         used = self._process.usage() if self._process is not None else None
         return Usage(
             started_at=self._started_at,
@@ -376,6 +350,20 @@ class Attempt:
             wall=limits.wall,
             requests=limits.requests,
         )
+
+
+def _encoded(value: object) -> msgspec.Raw:
+    """Return an answer as it is sent.
+
+    Raises:
+        ValueTooLarge: it is larger than a message may be.
+    """
+    raw = _encode(value)
+    if len(raw) > _ANSWER_LIMIT:
+        raise errors.ValueTooLarge(
+            f"the answer would have {len(raw):,} bytes and may have {_ANSWER_LIMIT:,}: ask for less at once"
+        )
+    return msgspec.Raw(raw)
 
 
 def _explain(ended: Ended, loaded: LoadedVersion) -> tuple[str, str]:

@@ -8,25 +8,32 @@ of this node's, by another process's ring, by the next timer; a slow poll is the
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 
 from msgspec import Struct
 
 from ropewalk.answers.interface import Host
-from ropewalk.dispatch.attempt import Attempt, Outcome
+from ropewalk.clock import Micros
+from ropewalk.dispatch.attempt import Attempt
+from ropewalk.dispatch.outcome import Cancelled, Ending, Failed, Fenced, Lost, Outcome, Succeeded
 from ropewalk.dispatch.settling import Settler
 from ropewalk.dispatch.versions import LoadedVersion, Versions
 from ropewalk.queue.retries import Failure
 from ropewalk.sandbox.interface import RefusedImport, SandboxError, Source
-from ropewalk.storage.interface import StorageError
+from ropewalk.storage.interface import StorageError, StorageUnusable
 from ropewalk.storage.records import Claim, ErrorInfo, Usage
+from ropewalk.wire.control import RetryInfo
 from ropewalk.wire.messages import PriorityRecord
 
 log = logging.getLogger(__name__)
 
 QUANTUM = 0.1
 """Seconds for which one lease goes on to the instance's next executions."""
+
+_PAUSE = 0.05
+"""Seconds to wait after a claim that gave nothing though something was due, or that failed: others were quicker, or storage is busy."""
 
 POLL = 1.0
 """Seconds after which a sleeping dispatcher looks by itself whether there is work."""
@@ -81,6 +88,7 @@ class Dispatcher:
         self._woken = asyncio.Event()
         self._leases: dict[str, asyncio.Task[None]] = {}
         self._running: dict[str, Attempt] = {}
+        self._leaving: set[str] = set()
         self._priorities: dict[str, PriorityRecord] = {}
         self._looking: asyncio.Task[None] | None = None
         self._stopping = False
@@ -120,9 +128,10 @@ class Dispatcher:
         if free <= 0:
             return
         try:
-            if not await self._is_due():
+            if await self._seconds_to_next() > 0:
                 return
             claims = await self._storage.claim(self._node, free, only=self._only)
+            self._paused = not claims
         except StorageError as error:
             log.warning("nothing can be claimed now: %s", error)
             self._paused = True
@@ -130,22 +139,22 @@ class Dispatcher:
         for claim in claims:
             self._leases[claim.instance.id] = asyncio.create_task(self._hold(claim))
 
-    async def _is_due(self) -> bool:
-        wake = await self._storage.next_wake()
-        return wake is not None and wake <= self._host.clock.now()
-
     async def _sleep(self) -> None:
         """Wait until there may be something to claim."""
         if self._woken.is_set() and not self._paused:
             return
-        wait = POLL
+        wait = _PAUSE if self._paused else POLL
         if not self._paused and len(self._leases) < self._concurrency:
-            wake = await self._storage.next_wake()
-            if wake is not None:
-                wait = min(POLL, max(0.0, (wake - self._host.clock.now()) / 1e6))
+            with contextlib.suppress(StorageError):
+                wait = await self._seconds_to_next()
         waker = asyncio.get_running_loop().call_later(wait, self._woken.set)
         await self._woken.wait()
         waker.cancel()
+
+    async def _seconds_to_next(self) -> float:
+        """Return how long it is until something can be claimed; the time of a poll when nothing is known of."""
+        wake = await self._storage.next_wake()
+        return POLL if wake is None else min(POLL, max(0.0, (wake - self._host.clock.now()) / 1e6))
 
     # ── One lease ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -161,34 +170,51 @@ class Dispatcher:
             # The lease stays with this node, and its epoch with nobody: releasing the node's leases, here or elsewhere, frees it.
             log.exception("the lease of instance %s could not be given back", instance)
         finally:
-            self._running.pop(instance, None)
+            ended = self._running.pop(instance, None)
+            if ended is not None:
+                self._leaving.discard(ended.claim.execution.id)
             del self._leases[instance]
             self._woken.set()
 
     async def _execute(self, claim: Claim, until: float) -> Claim | None:
         """Run one claimed execution and settle it: the way of every event."""
-        loaded = await self._versions.of(claim)
+        loaded = await self._load(claim)
+        if isinstance(loaded, Outcome):
+            return await self._settler.settle(loaded, RetryInfo(), claim_next=False)
+        outcome = await self._invoke(claim, loaded)
+        self._count(outcome.ending)
+        goes_on = not self._stopping and self._host.clock.boottime() < until
+        return await self._settler.settle(outcome, loaded.manifest.retry, claim_next=goes_on)
+
+    async def _load(self, claim: Claim) -> LoadedVersion | Outcome:
+        """Find the version to run; a version whose files are gone or damaged is a failure that a person can mend."""
+        began = self._host.clock.now()
+        try:
+            return await self._versions.of(claim)
+        except StorageUnusable as error:
+            return self._not_run(
+                claim, began, Failed(Failure(type="bundle", kind="error"), ErrorInfo(type="bundle", message=str(error)))
+            )
+        except StorageError as error:
+            return self._not_run(claim, began, Lost(f"the version could not be read: {error}"))
+
+    async def _invoke(self, claim: Claim, loaded: LoadedVersion) -> Outcome:
+        """Have a fresh process run the execution."""
+        began = self._host.clock.now()
         attempt = Attempt(self._host, claim, loaded, await self._priority(claim), self._holds_lease)
         self._running[claim.instance.id] = attempt
-        outcome = await self._invoke(attempt, loaded)
-        self._count(outcome)
-        goes_on = not self._stopping and self._host.clock.boottime() < until
-        return await self._settler.settle(attempt, outcome, loaded.manifest.retry, claim_next=goes_on)
-
-    async def _invoke(self, attempt: Attempt, loaded: LoadedVersion) -> Outcome:
-        """Have a fresh process run the attempt."""
-        now = self._host.clock.now()
         try:
             process = await self._source.take(loaded.image)
         except RefusedImport as refused:
             error = ErrorInfo(type=refused.type, message=refused.message, traceback=refused.traceback)
-            failure = Failure(type=refused.type, kind="error")
-            return Outcome(usage=Usage(started_at=now, finished_at=self._host.clock.now()), failure=failure, error=error)
-        except SandboxError as error:
-            log.warning("no process for execution %s: %s", attempt.claim.execution.id, error)
-            await asyncio.sleep(QUANTUM)  # a sandbox that cannot give processes now must not be asked in a tight loop
-            return Outcome(usage=Usage(started_at=now, finished_at=self._host.clock.now()), lost=str(error))
+            return self._not_run(claim, began, Failed(Failure(type=refused.type, kind="error"), error))
+        except SandboxError as broken:
+            log.warning("no process for execution %s: %s", claim.execution.id, broken)
+            return self._not_run(claim, began, Lost(str(broken)))
         return await attempt.run(process)
+
+    def _not_run(self, claim: Claim, began: Micros, ending: Failed | Lost) -> Outcome:
+        return Outcome(claim=claim, ending=ending, usage=Usage(started_at=began, finished_at=self._host.clock.now()))
 
     async def _priority(self, claim: Claim) -> PriorityRecord:
         known = self._priorities.get(claim.instance.priority)
@@ -198,14 +224,15 @@ class Dispatcher:
             self._priorities[known.id] = known
         return known
 
-    def _count(self, outcome: Outcome) -> None:
+    def _count(self, ending: Ending) -> None:
         self.counts.executions += 1
-        if outcome.lost is not None or outcome.fenced:
-            self.counts.lost += 1
-        elif outcome.failure is not None:
-            self.counts.failed += 1
-        else:
-            self.counts.succeeded += 1
+        match ending:
+            case Succeeded():
+                self.counts.succeeded += 1
+            case Failed():
+                self.counts.failed += 1
+            case Cancelled() | Lost() | Fenced():
+                self.counts.lost += 1
 
     # ── What others did to this node's leases ────────────────────────────────────────────────────────────────────────────────
 
@@ -218,13 +245,24 @@ class Dispatcher:
         """End what runs here for instances whose lease is no longer this node's, and soon what is being deactivated."""
         if not self._running:
             return
-        held = await self._storage.leases(self._node)
+        try:
+            held = await self._storage.leases(self._node)
+        except StorageError as error:
+            log.warning("the leases cannot be looked at now: %s", error)
+            return
         for instance, attempt in list(self._running.items()):
             epoch, status = held.get(instance, (-1, "active"))
             if epoch != attempt.claim.epoch:
-                attempt.fence()
+                attempt.end(Fenced())
             elif status == "deactivating" and attempt.claim.execution.trigger != "deactivate":
-                asyncio.get_running_loop().call_later(DEACTIVATION_GRACE, attempt.cancel, "its instance is being deactivated")
+                self._let_finish(attempt)
+
+    def _let_finish(self, attempt: Attempt) -> None:
+        """Give the running execution of an instance that leaves its grace, once."""
+        if attempt.claim.execution.id not in self._leaving:
+            self._leaving.add(attempt.claim.execution.id)
+            leaving = Cancelled("its instance is being deactivated")
+            asyncio.get_running_loop().call_later(DEACTIVATION_GRACE, attempt.end, leaving)
 
     async def _end_all(self) -> None:
         """End every lease's task at once; their executions are lost with this node."""

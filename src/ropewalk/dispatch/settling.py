@@ -14,11 +14,11 @@ from typing import Literal
 
 from msgspec.structs import replace
 
-from ropewalk.clock import Clock
-from ropewalk.dispatch.attempt import Attempt, Outcome
+from ropewalk.clock import Clock, Micros
+from ropewalk.dispatch.outcome import Cancelled, Ending, Failed, Fenced, Lost, Outcome, Succeeded
 from ropewalk.queue.retries import Failure, verdict
-from ropewalk.storage.interface import DoesNotApply, Fenced, Storage, StorageFull, StorageUnavailable
-from ropewalk.storage.records import Attempt as AttemptRecord, Claim, ErrorInfo, Settlement, Verdict
+from ropewalk.storage.interface import DoesNotApply, Fenced as LeaseLost, Storage, StorageFull, StorageUnavailable
+from ropewalk.storage.records import Attempt, Claim, ErrorInfo, Settlement, Verdict
 from ropewalk.wire.control import RetryInfo
 
 log = logging.getLogger(__name__)
@@ -27,6 +27,9 @@ PATIENCE = 30.0
 """Seconds for which a settlement with effects is tried again before it is given up as lost."""
 
 _PAUSE = 0.5
+
+LOST_PAUSE: Micros = 500_000
+"""How long an execution that this node could not see through waits before it is tried again."""
 
 
 class Settler:
@@ -37,62 +40,38 @@ class Settler:
         self._clock = clock
         self._node = node
 
-    async def settle(self, attempt: Attempt, outcome: Outcome, policy: RetryInfo, *, claim_next: bool) -> Claim | None:
+    async def settle(self, outcome: Outcome, policy: RetryInfo, *, claim_next: bool) -> Claim | None:
         """Settle an attempt and return the instance's next claim, if one came with it."""
-        if outcome.fenced:
+        if isinstance(outcome.ending, Fenced):
             return None
-        settlement = self._settlement(attempt, outcome, policy, claim_next=claim_next)
         try:
-            return await self._store(settlement)
+            return await self._store(self._settlement(outcome, policy, claim_next=claim_next))
         except DoesNotApply as error:
-            conflict = Outcome(
-                usage=outcome.usage,
-                failure=Failure(type="conflict", kind="retry", after=0.0),
-                error=ErrorInfo(type="conflict", message=f"the work could not be committed, and is done again: {error}"),
-            )
-            return await self._store(self._settlement(attempt, conflict, policy, claim_next=claim_next, logs_of=settlement))
+            text = f"the work could not be committed, and is done again: {error}"
+            conflict = Failed(Failure(type="conflict", kind="retry", after=0.0), ErrorInfo(type="conflict", message=text))
+            return await self._store(self._settlement(replace(outcome, ending=conflict), policy, claim_next=claim_next))
 
-    def _settlement(
-        self, attempt: Attempt, outcome: Outcome, policy: RetryInfo, *, claim_next: bool, logs_of: Settlement | None = None
-    ) -> Settlement:
-        claim, now = attempt.claim, self._clock.now()
-        if outcome.lost is not None:
-            judged = Verdict(status="retrying", run_at=now, counted=False)
-        elif outcome.cancelled is not None:
-            judged = Verdict(status="cancelled")
-        elif outcome.failure is not None:
-            judged = verdict(claim.execution, outcome.failure, policy, now, random.random())  # noqa: S311 — jitter, no secret
-        else:
-            judged = Verdict(status="succeeded", result=outcome.result)
+    def _settlement(self, outcome: Outcome, policy: RetryInfo, *, claim_next: bool) -> Settlement:
+        claim, now = outcome.claim, self._clock.now()
+        status, error = _described(outcome.ending)
         return Settlement(
             node=self._node,
             instance=claim.instance.id,
             epoch=claim.epoch,
             execution=claim.execution.id,
-            attempt=self._record(claim, outcome),
-            verdict=judged,
-            effects=attempt.effects if judged.status == "succeeded" else [],
-            logs=attempt.take_logs() if logs_of is None else logs_of.logs,
+            attempt=Attempt(
+                number=claim.execution.attempt,
+                version=claim.instance.version,
+                node=self._node,
+                usage=outcome.usage,
+                status=status,
+                error=error,
+            ),
+            verdict=_judged(outcome, policy, now),
+            effects=outcome.effects if status == "succeeded" else [],
+            logs=outcome.logs,
             claim_next=claim_next,
             at=now,
-        )
-
-    def _record(self, claim: Claim, outcome: Outcome) -> AttemptRecord:
-        status: Literal["succeeded", "failed", "lost", "cancelled"] = "succeeded"
-        error = outcome.error
-        if outcome.lost is not None:
-            status, error = "lost", ErrorInfo(type="node_lost", message=outcome.lost)
-        elif outcome.cancelled is not None:
-            status, error = "cancelled", ErrorInfo(type="cancelled", message=outcome.cancelled)
-        elif outcome.failure is not None:
-            status = "failed"
-        return AttemptRecord(
-            number=claim.execution.attempt,
-            version=claim.instance.version,
-            node=self._node,
-            usage=outcome.usage,
-            status=status,
-            error=error,
         )
 
     async def _store(self, settlement: Settlement) -> Claim | None:
@@ -101,7 +80,7 @@ class Settler:
         while True:
             try:
                 return (await self._storage.settle(settlement)).next
-            except Fenced:
+            except LeaseLost:
                 return None
             except (StorageFull, StorageUnavailable) as error:
                 log.warning("execution %s cannot be settled yet: %s", settlement.execution, error)
@@ -110,13 +89,41 @@ class Settler:
                 await asyncio.sleep(_PAUSE)
 
 
+def _judged(outcome: Outcome, policy: RetryInfo, now: Micros) -> Verdict:
+    """Return what becomes of the execution."""
+    match outcome.ending:
+        case Succeeded(result):
+            return Verdict(status="succeeded", result=result)
+        case Failed(failure):
+            return verdict(outcome.claim.execution, failure, policy, now, random.random())  # noqa: S311 — jitter, no secret
+        case Cancelled():
+            return Verdict(status="cancelled")
+        case Lost() | Fenced():
+            return Verdict(status="retrying", run_at=now + LOST_PAUSE, counted=False)
+
+
+def _described(ending: Ending) -> tuple[Literal["succeeded", "failed", "lost", "cancelled"], ErrorInfo | None]:
+    """Return the attempt's status, and its error where it has one."""
+    match ending:
+        case Succeeded():
+            return "succeeded", None
+        case Failed(_, error):
+            return "failed", error
+        case Cancelled(why):
+            return "cancelled", ErrorInfo(type="cancelled", message=why)
+        case Lost(why):
+            return "lost", ErrorInfo(type="node_lost", message=why)
+        case Fenced():
+            return "lost", None
+
+
 def _as_lost(settlement: Settlement, why: str) -> Settlement:
     """Return the settlement of the same attempt as one that its node lost, without effects."""
     error = ErrorInfo(type="node_lost", message=f"the work could not be stored: {why}")
     return replace(
         settlement,
         attempt=replace(settlement.attempt, status="lost", error=error),
-        verdict=Verdict(status="retrying", run_at=settlement.at, counted=False),
+        verdict=Verdict(status="retrying", run_at=settlement.at + LOST_PAUSE, counted=False),
         effects=[],
         claim_next=False,
     )

@@ -15,7 +15,7 @@ from ropewalk.service import bundles, doorbell
 from ropewalk.service.config import Settings
 from ropewalk.service.deploying import Deployed, check_manifest, check_options, permissions
 from ropewalk.service.membership import live_nodes
-from ropewalk.storage.interface import DoesNotApply, Storage
+from ropewalk.storage.interface import DoesNotApply, Storage, StorageUnavailable, StorageUnusable
 from ropewalk.storage.records import Instance, NewExecution, NewInstance, NewVersion, Rank, Version
 from ropewalk.storage.sqlite import open_sqlite
 from ropewalk.wire.control import Manifest
@@ -72,10 +72,20 @@ class Service:
         return bool(live_nodes(self.nodes_directory))
 
     async def materialise(self, digest: str) -> None:
-        """Lay a stored bundle's files out for the sandbox, unless they are there."""
+        """Lay a stored bundle's files out for the sandbox, unless they are there.
+
+        Raises:
+            StorageUnusable: the files are missing or damaged in the database.
+            StorageUnavailable: they cannot be written now; the disk may be full.
+        """
         directory = self.settings.bundles_directory
-        if not bundles.is_whole(directory / digest, digest):
-            bundles.materialise(directory, digest, await self.storage.bundle(digest))
+        try:
+            if not bundles.is_whole(directory / digest, digest):
+                bundles.materialise(directory, digest, await self.storage.bundle(digest))
+        except bundles.BundleError as error:
+            raise StorageUnusable(str(error)) from error
+        except OSError as error:
+            raise StorageUnavailable(f"{directory} cannot be written: {error.strerror}") from error
 
     # ── Deploying ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
