@@ -20,7 +20,7 @@ class Client:
         self.names: dict[str, list[str]] = {}
         self.resolved: list[str] = []
         self.declared = declared
-        self.fetcher = Fetcher(private=private, resolve=self.resolve, tls=trusting(), bounds=Bounds(body=1_000_000))
+        self.fetcher = Fetcher(private=private, resolve=self.resolve, tls=trusting(), bounds=Bounds(body=1_000_000, idle=60))
 
     async def resolve(self, host: str, port: int) -> list[str]:
         self.resolved.append(host)

@@ -209,6 +209,41 @@ async def test_stop_closes_connections(client: Client, origin: Origin) -> None:
     await asyncio.wait_for(closed.wait(), 10)
 
 
+async def test_stop_ends_requests_under_way(client: Client, origin: Origin) -> None:
+    started = asyncio.Event()
+
+    async def hang(connection: Connection) -> None:
+        started.set()
+        await connection.wait_until_gone()
+
+    task = asyncio.create_task(client.get(origin.on("/hang", hang)))
+    await started.wait()
+    await client.fetcher.stop()
+    with pytest.raises(NetworkError):
+        await task
+
+
+async def test_tenants_beyond_the_bound_are_let_go(origin: Origin) -> None:
+    patterns = (parse_pattern(f"{origin.url}/*"),)
+    fetcher = Fetcher(private=patterns, bounds=Bounds(idle=0.05, tenants=2))
+    await fetcher.start()
+    url = f"{origin.url}/"
+    hanging = asyncio.Event()
+
+    async def hang(connection: Connection) -> None:
+        await hanging.wait()
+        await connection.answer()
+
+    first = asyncio.create_task(fetcher.fetch(Request(method="GET", url=origin.on("/hang", hang)), tenant="0", declared=patterns))
+    for number in range(1, 5):
+        await fetcher.fetch(Request(method="GET", url=url), tenant=f"{number}", declared=patterns)
+    while len(fetcher._pools) > 1:
+        await asyncio.sleep(0.01)
+    hanging.set()
+    assert (await first).status == 200
+    await fetcher.stop()
+
+
 # ── TLS ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -4,8 +4,6 @@
 trusted with it), `declared` (no pattern matches it), `public` (an address is not).
 """
 
-# ruff: noqa: RUF001 — characters that look like others are what is tested
-
 from __future__ import annotations
 
 PUBLIC = ("93.184.216.34",)

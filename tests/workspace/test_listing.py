@@ -48,7 +48,7 @@ def test_cursor_says_its_place(created_at: int, id_: object) -> None:
     assert listing.place_of(listing.cursor_after(activity)) == listing.place(activity)
 
 
-@pytest.mark.parametrize("cursor", ["", "a", "a1.", "b1." + IDS[0], "a-1." + IDS[0], "a1." + IDS[0] + "x", "a１." + IDS[0]])  # noqa: RUF001
+@pytest.mark.parametrize("cursor", ["", "a", "a1.", "b1." + IDS[0], "a-1." + IDS[0], "a1." + IDS[0] + "x", "a１." + IDS[0]])
 def test_cursor_that_is_none(cursor: str) -> None:
     with pytest.raises(InvalidValue, match="no cursor"):
         listing.place_of(cursor)

@@ -178,10 +178,9 @@ class Fetcher:
         while True:
             await asyncio.sleep(self._bounds.idle)
             oldest = loop.time() - self._bounds.idle
-            idle = [(key, pool) for key, pool in self._pools.items() if not pool.busy]
-            beyond = max(0, len(self._pools) - self._bounds.tenants)
-            for place, (key, pool) in enumerate(idle):
-                if place < beyond or pool.used_at <= oldest:
+            for key, pool in list(self._pools.items()):
+                unwanted = pool.used_at <= oldest or len(self._pools) > self._bounds.tenants
+                if unwanted and not pool.busy:
                     del self._pools[key]
                     await pool.http.aclose()
 
