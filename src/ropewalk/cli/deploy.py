@@ -17,7 +17,6 @@ from ropewalk.cli.common.state import State, pass_state
 from ropewalk.cli.common.waiting import finished, raise_unless_succeeded
 
 if TYPE_CHECKING:
-    from ropewalk.service.bundles import Packed
     from ropewalk.service.service import Service
 
 
@@ -49,6 +48,7 @@ def command(state: State, path: Path, name: str | None, dry_run: bool, force: bo
 
 async def _deploy(state: State, path: Path, *, name: str | None, dry_run: bool, force: bool, wait: bool) -> dict[str, Any]:
     from ropewalk.service.bundles import check_name, pack
+    from ropewalk.service.live_callbacks import BreaksLive
 
     if name is not None:
         check_name(name)
@@ -56,33 +56,13 @@ async def _deploy(state: State, path: Path, *, name: str | None, dry_run: bool, 
         packed = pack(path, database=state.settings.database_path)
         async with _opened(state, dry_run=dry_run) as service:
             words(f"Importing {packed.module} in the sandbox")
-            if not force:
-                await _check_live_callbacks(service, packed, name)
-            result: dict[str, Any] = {**await service.deploy(packed, name=name, dry_run=dry_run)}
+            try:
+                result: dict[str, Any] = {**await service.deploy(packed, name=name, dry_run=dry_run, force=force)}
+            except BreaksLive as error:
+                raise Failed("LiveCallbacks", str(error)) from error
     if wait and result.get("upgrading"):
         await _see_upgrades_through(state, result)
     return result
-
-
-async def _check_live_callbacks(service: Service, packed: Packed, name: str | None) -> None:
-    """Refuse a version without the methods that callbacks and tasks of live instances name."""
-    from ropewalk.service.bundles import kebab_case
-    from ropewalk.service.live_callbacks import breakages
-
-    twists = await service.storage.twists()
-    if not twists:
-        return
-    manifest = await service.describe(packed)
-    wanted = name or packed.name or kebab_case(manifest.cls)
-    twist = next((twist for twist in twists if twist.name == wanted), None)
-    latest = None if twist is None else await service.storage.version(twist.id)
-    found = [] if latest is None else await breakages(service.storage, latest, manifest)
-    if found:
-        raise Failed(
-            "LiveCallbacks",
-            f"callbacks or tasks of live instances name methods that this version of {wanted} does not have: {'; '.join(found)}. "
-            "Keep the methods, or deploy with --force: what names them then fails with CallbackNotFound",
-        )
 
 
 @asynccontextmanager

@@ -300,7 +300,8 @@ class Attempt:
         if self._ending is None:
             self._ending = ending
             self._usage = self._measured()
-            self._over.set_result(None)
+            if not self._over.done():  # cancelled, when the node ends at once
+                self._over.set_result(None)
 
     async def _let_go(self) -> None:
         if self._log_timer is not None:

@@ -12,6 +12,20 @@ from ropewalk.wire.messages import Target
 _SHOWN = 5
 
 
+class BreaksLive(Exception):
+    """A version lacks methods that live instances' callbacks or tasks name; the message names them and the remedy."""
+
+
+async def check_live(storage: Storage, latest: Version, manifest: Manifest, twist: str) -> None:
+    """Raise BreaksLive when live callbacks or tasks of a twist name methods that `manifest` does not have."""
+    found = await breakages(storage, latest, manifest)
+    if found:
+        raise BreaksLive(
+            f"callbacks or tasks of live instances name methods that this version of {twist} does not have: {'; '.join(found)}. "
+            "Keep the methods, or deploy with --force: what names them then fails with CallbackNotFound"
+        )
+
+
 async def breakages(storage: Storage, latest: Version, manifest: Manifest) -> list[str]:
     """Return, in words, the methods that live callbacks and tasks of a twist name and that `manifest` does not have.
 

@@ -14,9 +14,10 @@ from ropewalk.sandbox.source import ForkSource
 from ropewalk.service import bundles, doorbell
 from ropewalk.service.config import Settings
 from ropewalk.service.deploying import Deployed, check_manifest, check_options, permissions
+from ropewalk.service.live_callbacks import check_live
 from ropewalk.service.membership import live_nodes
 from ropewalk.storage.interface import DoesNotApply, Storage, StorageUnavailable, StorageUnusable
-from ropewalk.storage.records import Instance, NewExecution, NewInstance, NewVersion, Rank, Version
+from ropewalk.storage.records import Instance, NewExecution, NewInstance, NewVersion, Rank, StorageLimits, Version
 from ropewalk.storage.sqlite import open_sqlite
 from ropewalk.wire.control import Manifest
 from ropewalk.wire.messages import Json, Target, Trigger
@@ -89,13 +90,16 @@ class Service:
 
     # ── Deploying ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def deploy(self, packed: bundles.Packed, *, name: str | None, dry_run: bool) -> Deployed:
+    async def deploy(
+        self, packed: bundles.Packed, *, name: str | None = None, dry_run: bool = False, force: bool = False
+    ) -> Deployed:
         """Import a bundle in the sandbox, check what it declares, and store it as its twist's next version.
 
         Instances of older versions get an `upgrade`. A bundle and manifest that are the latest already make no version.
 
         Raises:
             RefusedImport: the author's module or manifest cannot be; nothing was stored.
+            BreaksLive: live callbacks or tasks name methods that the version does not have, and not `force`; nothing was stored.
         """
         manifest = await self.describe(packed)
         twist_name = bundles.check_name(name or packed.name or bundles.kebab_case(manifest.cls))
@@ -110,6 +114,8 @@ class Service:
         )
         if latest is not None and latest.bundle == packed.digest and latest.manifest == manifest:
             return {**result, "version": latest.number, "unchanged": True}
+        if latest is not None and not force:
+            await check_live(self.storage, latest, manifest, twist_name)
         if dry_run:
             return {**result, "dry_run": True}
         stored = await self.storage.deploy(
@@ -225,7 +231,8 @@ async def open_service(settings: Settings, *, create: bool = False) -> AsyncIter
         StorageUnusable: there is none (and `create` is false), or it cannot be used.
     """
     clock = SystemClock()
-    storage = await open_sqlite(settings.database_path, clock=clock, create=create)
+    limits = StorageLimits(pending=settings.limit_queue, store_bytes=settings.limit_store)
+    storage = await open_sqlite(settings.database_path, clock=clock, create=create, limits=limits)
     service = Service(settings, storage, clock)
     try:
         yield service
