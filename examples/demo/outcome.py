@@ -48,16 +48,14 @@ def interrupted(connection: sqlite3.Connection) -> str | None:
 
 def line(connection: sqlite3.Connection, sync: Sync, rows: int) -> Line:
     """Return what one twist did."""
-    activities, sources = connection.execute(
-        "select count(*), count(distinct source) from activities where priority = ?", (sync.priority,)
-    ).fetchone()
+    activities, twice = connection.execute(ACTIVITIES, (sync.priority,)).fetchone()
     durations = sorted(row[0] / 1000 for row in connection.execute(DURATIONS, (sync.instance,)))
     (attempts,) = connection.execute(ATTEMPTS, (sync.instance,)).fetchone()
     return Line(
         twist=sync.twist,
         rows=rows,
         activities=activities,
-        twice=activities - sources,
+        twice=twice,
         executions=len(durations),
         attempts=attempts,
         p50_ms=quantile(durations, 0.5),
@@ -65,6 +63,11 @@ def line(connection: sqlite3.Connection, sync: Sync, rows: int) -> Line:
     )
 
 
+# Made twice: a source that several activities have, or an activity that was written again after it was made.
+ACTIVITIES = """
+    select count(*), count(*) - count(distinct source) + count(*) filter (where updated_at != created_at)
+    from activities where priority = ?
+"""
 DURATIONS = "select finished_at - started_at from executions where instance = ? and status = 'succeeded'"
 ATTEMPTS = "select coalesce(sum(attempt), 0) from executions where instance = ?"
 
@@ -93,8 +96,9 @@ def _different_rows(connection: sqlite3.Connection, sync: Sync, rows: dict[str, 
     """Yield what sets the activities of one priority apart from the rows that were served."""
     stored = connection.execute("select source, title, start from activities where priority = ?", (sync.priority,)).fetchall()
     activities = {source: (title, start) for source, title, start in stored}
-    if len(stored) != len(activities):
-        yield f"{sync.twist} made {len(stored) - len(activities):,} activities twice"
+    _, twice = connection.execute(ACTIVITIES, (sync.priority,)).fetchone()
+    if twice:
+        yield f"{sync.twist} made {twice:,} activities twice"
     if missing := rows.keys() - activities.keys():
         yield f"{sync.twist} made no activity of {len(missing):,} rows, such as {min(missing)}"
     if extra := activities.keys() - rows.keys():
