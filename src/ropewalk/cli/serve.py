@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -32,41 +32,59 @@ log = logging.getLogger("ropewalk.serve")
     examples=(
         ("ropewalk serve", "a node of ./ropewalk.db"),
         ("ropewalk serve --concurrency 16 --json", "with JSON log lines on stdout"),
+        ("ropewalk serve --role worker", "runs executions, listens nowhere"),
         ("ROPEWALK_LIMIT_WALL=30s ropewalk serve --port 0", "with a setting of its own, on any free port"),
     ),
 )
+@click.option(
+    "--role",
+    type=click.Choice(["all", "web", "worker"]),
+    default="all",
+    show_default=True,
+    help="What it does: answer HTTP, run executions, or both.",
+)
 @pass_state
-def command(state: State) -> None:
+def command(state: State, role: str) -> None:
     """Run a node until it is told to stop.
 
     SIGTERM and Ctrl-C let running executions finish, then it exits 0; a second one ends them at once (they run again later).
     """
-    state.run(lambda: _serve(state))
+    state.run(lambda: _serve(state, role))
 
 
-async def _serve(state: State) -> None:
+async def _serve(state: State, role: str) -> None:
     from ropewalk.service.figures import figures
     from ropewalk.service.node import Node, NodeLost
     from ropewalk.web.app import make_app
 
-    tell(JsonLines() if state.json else PeoplesLines(), logging.INFO)
-    async with state.service(create=True) as service:
+    async with state.service(create=True) as service, AsyncExitStack() as stack:
         node = Node(service)
         ready, stop = asyncio.Event(), asyncio.Event()
         _on_signals(node, stop)
-        app = make_app(lambda: ready.is_set() and not stop.is_set(), lambda: figures(service, node))
-        async with _listening(app, state) as url:
+        fields = {"node": node.id, "role": role, "database": state.settings.database}
+        if role != "worker":
+            app = make_app(lambda: ready.is_set() and not stop.is_set(), lambda: figures(service, node))
+            fields["url"] = await stack.enter_async_context(_listening(app, state))
 
-            def on_ready() -> None:
-                ready.set()
-                fields = {"node": node.id, "url": url, "database": state.settings.database}
-                log.info("ready: listening at %s, running %s", url, state.settings.database, extra={"fields": fields})
+        def on_ready() -> None:
+            ready.set()
+            where = f"listening at {fields['url']}, " if "url" in fields else ""
+            log.info("ready: %srunning %s", where, state.settings.database, extra={"fields": fields})
 
-            try:
-                await node.run(stop, on_ready)
-            except NodeLost as error:
-                raise Failed("NodeLost", str(error)) from error
+        try:
+            await _be(node, role, stop, on_ready)
+        except NodeLost as error:
+            raise Failed("NodeLost", str(error)) from error
         log.info("stopped", extra={"fields": {"node": node.id}})
+
+
+async def _be(node: Node, role: str, stop: asyncio.Event, on_ready: Callable[[], None]) -> None:
+    """Run executions, unless the role is only to answer HTTP, until told to stop."""
+    if role == "web":
+        on_ready()
+        await stop.wait()
+    else:
+        await node.run(stop, on_ready)
 
 
 @asynccontextmanager
