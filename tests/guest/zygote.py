@@ -54,10 +54,10 @@ def run(job: Job, connection: int) -> NoReturn:
         elif twist is None:
             sys.__stderr__.write(f"{said}\n")  # type: ignore[union-attr]
         else:
-            attempt.warm(twist)
+            serve = attempt.prepare(connection, twist)
             if job.memory:
                 _limit_memory(job.memory)
-            attempt.serve(connection, twist)
+            serve()
     finally:
         os._exit(1)
 

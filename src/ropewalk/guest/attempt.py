@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import os
-import threading
+from collections.abc import Callable
 from typing import Final, NoReturn
 
 from ropewalk.guest import rehearsal
@@ -21,27 +21,24 @@ _COLLECT_EVERY: Final = 20_000
 """New objects between two collections: what was there before the fork is frozen, so a collection costs what the method made."""
 
 
-def serve(fd: int, twist: type) -> NoReturn:
-    """Be one attempt of `twist`, on the connection `fd`, and end the process.
+def prepare(fd: int, twist: type) -> Callable[[], NoReturn]:
+    """Make all that an attempt of `twist` on the connection `fd` needs, and return what a process is to call that has just been forked.
 
-    The process has just been forked without Python's hooks, has one thread, and has said HELLO.
+    That process was forked without Python's hooks, has one thread, and has said HELLO. No author's code runs before its event has come.
     """
-    main = threading.main_thread()
-    main._set_native_id()  # type: ignore[attr-defined]  # noqa: SLF001 — what Python's own fork does
     plan = plan_of(twist)
+    rehearsal.warm(plan)
     channel = Channel(fd)
     invocation = Invocation(plan, channel)
     out_of_memory_word = encode_message(out_of_memory(plan.memory))
     gc.set_threshold(_COLLECT_EVERY, 20, 50)
-    gc.enable()
-    try:
-        last_word = invocation.run(channel.wait_for_start())
-    except MemoryError:
-        last_word = out_of_memory_word
-    channel.finish(last_word)
-    os._exit(0)
 
+    def serve() -> NoReturn:
+        try:
+            last_word = invocation.run(channel.wait_for_start())
+        except MemoryError:
+            last_word = out_of_memory_word
+        channel.finish(last_word)
+        os._exit(0)
 
-def warm(twist: type) -> None:
-    """Make the version zygote ready for forking attempts of `twist`, which `load` has returned. No author's code runs."""
-    rehearsal.warm(plan_of(twist))
+    return serve

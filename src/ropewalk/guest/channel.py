@@ -29,6 +29,9 @@ from ropewalk.wire.frames import FRAME_LIMIT, MESSAGE_LIMIT_FROM_GUEST, MESSAGE_
 from ropewalk.wire.messages import Answer, AnyCall, Call, Failure, Log, Start
 
 _READ_SIZE: Final = 64 * 1024
+_FIRST_READ_SIZE: Final = 448
+"""Enough for most messages, and so little that no large block is asked of the C library, which would tidy its heap for it."""
+
 _HEADER_SIZE: Final = 4
 
 encode_message = msgspec.msgpack.Encoder().encode
@@ -73,6 +76,8 @@ class Channel:
         "_last_id",
         "_loop",
         "_main_thread",
+        "_os_read",
+        "_os_write",
         "_outbox",
         "_over",
         "_socket",
@@ -81,9 +86,13 @@ class Channel:
         "requests",
     )
 
-    def __init__(self, fd: int) -> None:
+    def __init__(
+        self, fd: int, read: Callable[[int, int], bytes] = os.read, write: Callable[[int, bytes | memoryview], int] = os.write
+    ) -> None:
         self.requests = 0
         self._fd = fd
+        self._os_read = read
+        self._os_write = write
         self._last_id = 0
         self._decoder = FrameDecoder(MESSAGE_LIMIT_FROM_HOST)
         self._main_thread = threading.get_ident()
@@ -193,7 +202,7 @@ class Channel:
 
     def _read(self) -> bytes:
         try:
-            return os.read(self._fd, _READ_SIZE)
+            return self._os_read(self._fd, _READ_SIZE if self._decoder.pending else _FIRST_READ_SIZE)
         except ConnectionError:
             _leave()
 
@@ -202,9 +211,9 @@ class Channel:
             if self._socket is not None and threading.get_ident() == self._main_thread:
                 self._write_and_read(self._socket, memoryview(frames))
                 return
-            written = os.write(self._fd, frames)
+            written = self._os_write(self._fd, frames)
             while written < len(frames):
-                written += os.write(self._fd, memoryview(frames)[written:])
+                written += self._os_write(self._fd, memoryview(frames)[written:])
         except ConnectionError:
             _leave()
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from ropewalk.errors import CallbackNotFound, InvalidValue, NotSerializable, ValueTooLarge
@@ -17,11 +17,16 @@ from ropewalk.guest.loop import Driver
 from ropewalk.guest.plan import LIFECYCLE, Plan, build, steps
 from ropewalk.guest.raised import raised
 from ropewalk.sdk.host import Running
+from ropewalk.sdk.twist import Twist
 from ropewalk.sdk.unit import find_target
 from ropewalk.sdk.values import decode, encode
 from ropewalk.wire.messages import Finished, Start
 
 _finished_with_nothing: Final = encode_message(Finished(result=b"null"))
+
+
+Part = Callable[[Twist], Coroutine[Any, Any, None]]
+"""What is rehearsed in a method's place."""
 
 
 class Invocation:
@@ -34,8 +39,8 @@ class Invocation:
         self._twist = build(plan, self._running)
         self._driver = Driver(channel.attach)
 
-    def run(self, start: Start) -> bytes:
-        """Run the event and return the last word, encoded.
+    def run(self, start: Start, part: Part | None = None) -> bytes:
+        """Run the event (in a rehearsal `part` in its method's place) and return the last word, encoded.
 
         Raises:
             MemoryError: the method needed more than it may have.
@@ -44,7 +49,7 @@ class Invocation:
         OUTPUT.book.open(self._channel, start.logs)
         _seed(start.seed)
         try:
-            coroutine = self._coroutine(start)
+            coroutine = self._coroutine(start) if part is None else part(self._twist)
         except (TypeError, InvalidValue, CallbackNotFound) as error:
             return encode_message(raised(error, unretried=True))
         except MemoryError:

@@ -7,6 +7,7 @@ those of x86_64, which `sandbox.profile` checks for.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import stat
 import struct
@@ -64,6 +65,12 @@ _libc.syscall.argtypes = [ctypes.c_long] * 6
 _libc.prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
 
 
+# Without errno's bookkeeping: each thing that a new process touches first is a page copied.
+_clone: Final = ctypes.PyDLL(None)["syscall"]
+_clone.restype = ctypes.c_long
+_clone.argtypes = [ctypes.c_long] * 6
+
+
 def _checked(result: int, doing: str) -> int:
     if result < 0:
         code = ctypes.get_errno()
@@ -90,7 +97,10 @@ def clone(flags: int, tid_address: int = 0) -> int:
     `tid_address` is where the C library keeps the thread's number, from `tid_address`; with it the flags include `CLONE_CHILD_SETTID` and
     `CLONE_CHILD_CLEARTID`.
     """
-    return _call("clone", _SYS_CLONE, flags, 0, 0, tid_address)
+    pid: int = _clone(_SYS_CLONE, flags, 0, 0, tid_address, 0)
+    if pid < 0:
+        raise OSError(errno.EAGAIN, "the system has no room for another process")
+    return pid
 
 
 def tid_address() -> int:

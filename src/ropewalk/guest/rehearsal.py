@@ -1,47 +1,48 @@
-"""Goes through the motions of an attempt before any fork, with a host that is played in memory and a twist of our own.
+"""Goes through the motions of an attempt before any fork, with a host that is played in memory and a method of our own.
 
 What an attempt touches for the first time costs it dear: pages that the fork shares are copied, caches are filled, Python specialises the
-code it runs. Done once in the zygote, every attempt after it finds all that in place. No author's code runs, and nothing stays open.
+code it runs. Done once in the zygote, every attempt after it finds all that in place. What Python learns it learns for one class, so
+the version's zygote does most of it, with the author's. No author's code runs, and nothing stays open.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from ropewalk.guest.author import plan_class
 from ropewalk.guest.channel import Channel, encode_message
-from ropewalk.guest.invocation import Invocation
+from ropewalk.guest.invocation import Invocation, Part
 from ropewalk.guest.logs import OUTPUT
-from ropewalk.guest.plan import Plan, build
-from ropewalk.sdk.host import Running
+from ropewalk.guest.plan import Plan
+from ropewalk.sdk.methods import methods_of
+from ropewalk.sdk.tokens import CALLBACK_PREFIX
 from ropewalk.sdk.twist import Twist
-from ropewalk.wire import messages
+from ropewalk.sdk.unit import Unit
 from ropewalk.wire.frames import encode_frames
-from ropewalk.wire.messages import Answer, PriorityRecord, Start, Target
+from ropewalk.wire.messages import Answer, HostMessage, PriorityRecord, Start, Target
 
-_OFTEN: Final = 40
-"""Runs after which Python has specialised what it will."""
+_FEW: Final = 3
+"""Runs in the root zygote: enough to make what is made on first use, too few for Python to specialise for the wrong class."""
 
-_AGAIN: Final = 3
+_OFTEN: Final = 16
+"""Runs in a version's zygote, after which Python has specialised what it will."""
 
 _UUID: Final = "00000000-0000-0000-0000-000000000000"
 
 
 class Rehearsed(Twist):
-    """Does what most twists do most."""
-
-    async def light(self, number: int) -> int:
-        """Read, write, and go on in another task."""
-        state = await self.get("state", dict[str, int])
-        await self.set("state", {"number": number, "before": state})
-        await self.run_task(self.light, number)
-        return number
+    """A twist to rehearse with."""
 
     async def plain(self) -> None:
         """Do nothing."""
+
+    async def failing(self) -> None:
+        """Raise."""
+        self.log.info("about to fail: %s", 1, extra={"number": 1})
+        raise ValueError("on purpose")
 
     async def looping(self) -> None:
         """Have an event loop."""
@@ -49,78 +50,79 @@ class Rehearsed(Twist):
         async with asyncio.timeout(1):
             await asyncio.sleep(0)
 
-    async def failing(self) -> None:
-        """Raise."""
-        self.log.info("about to fail: %s", 1, extra={"number": 1})
-        raise ValueError("on purpose")
+
+async def light(twist: Twist) -> None:
+    """Do what most methods do most: read, write, go on in another task."""
+    state = await Twist.get(twist, "state", dict[str, int])
+    await Twist.set(twist, "state", {"before": state})
+    await Twist.run_task(twist, CALLBACK_PREFIX)
 
 
-class PlayedChannel(Channel):
-    """A channel whose other end is played here: every call is answered at once with what it expects."""
-
-    def __init__(self) -> None:
-        super().__init__(-1)
-        self._said: list[bytes] = []
-
-    async def call(self, message: messages.Call) -> Any:
-        """Prepare the answer, then ask as always."""
-        value: object = {"state": b'{"number":1}'} if type(message) is messages.StoreRead else "token"
-        self.hear(Answer(id=message.id, value=msgspec.Raw(msgspec.msgpack.encode(value))))
-        return await super().call(message)
-
-    def hear(self, message: messages.HostMessage) -> None:
-        """Have this read next."""
-        self._said.append(encode_frames(encode_message(message)))
+class DeafChannel(Channel):
+    """A channel that has nothing for an event loop to read."""
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Leave the loop alone: it has nothing to read."""
+        """Leave the loop alone."""
 
-    def _read(self) -> bytes:
+
+class PlayedHost:
+    """Says what it was given to say, and takes everything that it is told."""
+
+    def __init__(self, *says: HostMessage) -> None:
+        self._said = [encode_frames(encode_message(message)) for message in reversed(says)]
+
+    def read(self, _fd: int, _size: int) -> bytes:
+        """Say the next thing."""
         return self._said.pop()
 
-    def _write(self, frames: bytes) -> None:
-        """Say nothing to nobody."""
+    def write(self, _fd: int, frames: bytes | memoryview) -> int:
+        """Take all of it."""
+        return len(frames)
 
 
-def rehearse(times: int = _OFTEN) -> None:
-    """Run our own twist's methods, `times` times: once in the root zygote, for every version."""
-    plan = plan_class(Rehearsed, 0)
-    for _ in range(times):
-        _run(plan, "light", b"[[1],{}]")
-        _run(plan, "plain")
-    _run(plan, "failing")
-    _run(plan, "looping")
+def rehearse() -> None:
+    """Run our own twist: once in the root zygote, for every version."""
+    for _ in range(_FEW):
+        _perform(_OURS, Channel, "plain", light)
+    for method in ("plain", "failing", "looping"):
+        _perform(_OURS, DeafChannel, method)
 
 
 def warm(plan: Plan) -> None:
-    """Make a version's zygote ready: its twist and tools are put together, and our own twist runs again."""
-    for _ in range(_AGAIN):
-        build(plan, Running(PlayedChannel()))
-    rehearse(_AGAIN)
+    """Make a version's zygote ready: events on their way to a method, and a twist of the version's that does what most do."""
+    for name in (*vars(Unit), *methods_of(plan.cls)):
+        getattr(plan.cls, name, None)
+    for _ in range(_OFTEN):
+        _perform(_OURS, Channel, "plain")
+        _perform(plan, Channel, "", light)
 
 
-def _run(plan: Plan, method: str, arguments: bytes = b"[[],{}]") -> None:
-    channel = PlayedChannel()
-    invocation = Invocation(plan, channel)
-    channel.hear(
-        Start(
-            execution="",
-            attempt=1,
-            instance="",
-            version=1,
-            previous_version=None,
-            trigger="task",
-            target=Target(ns="", method=method, arguments=arguments),
-            event=b"[]",
-            options=b"{}",
-            priority=PriorityRecord(id=_UUID, title=""),
-            seed=bytes(16),
-            started_at=0,
-            cpu=60.0,
-            wall=60.0,
-            requests=1000,
-        )
+def _perform(plan: Plan, kind: type[Channel], method: str, part: Part | None = None) -> None:
+    """Be an attempt of `plan` that runs `method`, or `part` in its place."""
+    start = Start(
+        execution="",
+        attempt=1,
+        instance="",
+        version=1,
+        previous_version=None,
+        trigger="task",
+        target=Target(ns="", method=method),
+        event=b"[]",
+        options=b"{}",
+        priority=PriorityRecord(id=_UUID, title=""),
+        seed=bytes(16),
+        started_at=0,
+        cpu=60.0,
+        wall=60.0,
+        requests=1000,
     )
-    channel.finish(invocation.run(channel.wait_for_start()))
+    host = PlayedHost(start, *(Answer(id=number, value=value) for number, value in enumerate(_ANSWERS, 1)))
+    channel = kind(-1, host.read, host.write)
+    invocation = Invocation(plan, channel)
+    channel.finish(invocation.run(channel.wait_for_start(), part))
     invocation.close()
     OUTPUT.book.close()
+
+
+_OURS: Final = plan_class(Rehearsed, 0)
+_ANSWERS: Final = [msgspec.Raw(msgspec.msgpack.encode(value)) for value in ({"state": b'{"number":1}'}, None, "token")]

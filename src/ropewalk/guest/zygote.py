@@ -33,7 +33,8 @@ _FORK_FLAGS: Final = kernel.CLONE_PARENT | kernel.CLONE_CHILD_SETTID | kernel.CL
 _ANCILLARY: Final = socket.CMSG_SPACE(struct.calcsize("i"))
 
 Load = Callable[[Import], tuple[type | None, ZygoteReport]]
-Attempt = Callable[[int, type], NoReturn]
+Attempt = Callable[[], NoReturn]
+Prepare = Callable[[int, type], Attempt]
 
 
 def serve(spawn: Spawn, confinement: Confinement) -> NoReturn:
@@ -47,9 +48,9 @@ def serve(spawn: Spawn, confinement: Confinement) -> NoReturn:
         control.send(str(error.strerror).encode()[:CONTROL_LIMIT])
         os._exit(1)
     control.send(HELLO)
-    twist = _import(control)
-    if twist is not None:
-        fork_attempts(control, twist, no_fork, tid_address)
+    attempt = _import(control)
+    if attempt is not None:
+        fork_attempts(control, attempt, no_fork, tid_address)
     os._exit(0)
 
 
@@ -74,7 +75,7 @@ def _see_only(bundle: str) -> None:
     kernel.detach(BUNDLES)
 
 
-def _import(control: socket.socket) -> type | None:
+def _import(control: socket.socket) -> Attempt | None:
     """Import what the host names and describe it to the host; None when it cannot be."""
     packet = control.recv(CONTROL_LIMIT)
     if not packet:
@@ -84,8 +85,10 @@ def _import(control: socket.socket) -> type | None:
     threading.stack_size(THREAD_STACK)
     load: Load = importlib.import_module("ropewalk.guest.author").load
     twist, report = load(request)
+    attempt = None
     if twist is not None:
-        importlib.import_module("ropewalk.guest.attempt").warm(twist)
+        prepare: Prepare = importlib.import_module("ropewalk.guest.attempt").prepare
+        attempt = prepare(CONTROL_FD, twist)
     settle_heap()
     packet = msgspec.msgpack.encode(report)
     if len(packet) > CONTROL_LIMIT:
@@ -94,7 +97,7 @@ def _import(control: socket.socket) -> type | None:
         )
         packet = msgspec.msgpack.encode(ImportFailed(type="ValueTooLarge", message=problem))
     control.send(packet)
-    return twist
+    return attempt
 
 
 def settle_heap() -> None:
@@ -117,9 +120,9 @@ def passed_descriptor(ancillary: list[tuple[int, int, bytes]]) -> int:
     raise ValueError("a packet that needs a descriptor came without one")
 
 
-def fork_attempts(control: socket.socket, twist: type, no_fork: kernel.Program, tid_address: int) -> None:
+def fork_attempts(control: socket.socket, attempt: Attempt, no_fork: kernel.Program, tid_address: int) -> None:
     """Fork a process for each word from the host, until it closes its end."""
-    attempt: Attempt = importlib.import_module("ropewalk.guest.attempt").serve
+    gc.enable()  # for the attempts: here, next to nothing is ever made
     while True:
         packet, ancillary, _, _ = control.recvmsg(len(FORK), _ANCILLARY)
         if not packet:
@@ -130,17 +133,17 @@ def fork_attempts(control: socket.socket, twist: type, no_fork: kernel.Program, 
         except OSError:  # out of processes or memory: the host sees the connection close
             pid = -1
         if pid == 0:
-            _become_attempt(connection, twist, no_fork, attempt)
+            _become_attempt(connection, no_fork, attempt)
         os.close(connection)
 
 
-def _become_attempt(connection: int, twist: type, no_fork: kernel.Program, attempt: Attempt) -> NoReturn:
+def _become_attempt(connection: int, no_fork: kernel.Program, attempt: Attempt) -> NoReturn:
     """Be an attempt's process: it has one descriptor of its own and can make no other process."""
     try:
         os.dup2(connection, CONTROL_FD)
-        kernel.close_from(CONTROL_FD + 1)
+        os.close(connection)
         no_fork.install()
         os.write(CONTROL_FD, HELLO)
-        attempt(CONTROL_FD, twist)
+        attempt()
     finally:
         os._exit(1)
