@@ -16,7 +16,7 @@ import ropewalk
 
 _SCRIPT = Path(__file__).with_name("floor_process.py")
 _FLAGS = ["-I", "-S", "-B", "-X", "utf8"]
-_ENVIRONMENT = {"LANG": "C.UTF-8", "TZ": "UTC", "MALLOC_ARENA_MAX": "1", "HOME": "/", "PATH": ""}
+_ENVIRONMENT = {"LANG": "C.UTF-8", "TZ": "UTC", "MALLOC_ARENA_MAX": "1", "LD_BIND_NOW": "1", "HOME": "/", "PATH": ""}
 """The root zygote's, as `sandbox.profile` has them."""
 
 
