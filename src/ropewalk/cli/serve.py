@@ -57,6 +57,7 @@ async def _serve(state: State, role: str) -> None:
     from ropewalk.service.node import Node, NodeLost
     from ropewalk.web.app import make_app
 
+    tell(JsonLines() if state.json else PeoplesLines(), logging.INFO)
     async with state.service(create=True) as service, AsyncExitStack() as stack:
         node = Node(service)
         ready, stop = asyncio.Event(), asyncio.Event()
