@@ -485,6 +485,24 @@ async def test_large_activities_make_short_pages(author: Author) -> None:
     assert cut == [278, 278, 44]
 
 
+@LATER
+async def test_notes_beyond_the_limits_of_a_listing(author: Author, later: str) -> None:
+    (made,) = await author.create(new())
+    for _ in range(3):
+        await author.add_notes(made.id, *(note("x" * 1_000_000) for _ in range(12)))
+        await author.commit()
+    seen = await go_on(author, later)
+    with pytest.raises(ValueTooLarge, match="33,554,432 bytes"):
+        await seen.notes(made.id)
+
+
+@LATER
+async def test_many_notes_are_listed_in_order(author: Author, later: str) -> None:
+    (made,) = await author.create(new(notes=[note(f"{number}") for number in range(50)]))
+    seen = await go_on(author, later)
+    assert await seen.contents(made.id) == [f"{number}" for number in range(50)]
+
+
 # ── What a twist may reach ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -9,18 +9,20 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
-import msgspec
 from msgspec.structs import replace
 
-from ropewalk.answers.interface import Session, check_json
-from ropewalk.errors import InvalidValue, NotFound, PermissionDenied
+from ropewalk.answers.interface import Session
+from ropewalk.errors import InvalidValue, NotFound, PermissionDenied, ValueTooLarge
 from ropewalk.storage.records import ActivityQuery, OwnedActivity
-from ropewalk.wire.messages import ActivityRecord, Json, NoteRecord
+from ropewalk.wire.messages import ActivityRecord, NoteRecord
 from ropewalk.workspace import fields, forms, listing
 from ropewalk.workspace.overlay import Overlay
 
+NOTES_BYTES: Final = 32 * 1024 * 1024
+"""Most bytes of the notes of one activity, about, that are listed."""
+
 _STEP: Final = 250
-_deterministic = msgspec.json.Encoder(order="deterministic").encode
+_NOTES_STEP: Final = 16
 
 
 async def require_activity(session: Session, activity: str) -> OwnedActivity:
@@ -53,14 +55,36 @@ async def find_by_source(session: Session, source: str) -> OwnedActivity | None:
     return None
 
 
-async def find_by_meta(session: Session, key: str, value: Json) -> OwnedActivity | None:
-    """Return the newest activity whose meta has this entry."""
-    wanted = _deterministic(check_json(value, "the value of the meta entry"))
+async def newest(session: Session, asked: ActivityQuery) -> list[ActivityRecord]:
+    """Return what the twist sees of the activities asked for, newest first: one more than the limit, or more, when there are more."""
     overlay = session.overlay(Overlay)
-    found = [owned for owned in overlay.activities() if _meta_entry(owned.activity, key) == wanted]
-    stored = await session.host.storage.activities_by_meta(session.claim.instance.twist, key, wanted)
-    found += [owned for owned in stored if not overlay.touched(owned.activity.id) and await _is_visible(session, owned)]
-    return max(found, key=lambda owned: listing.place(owned.activity), default=None)
+    priorities = await reach(session)
+    query = replace(
+        asked,
+        priority=priorities[0] if len(priorities) == 1 else None,
+        priorities=priorities if len(priorities) > 1 else None,
+        twist=session.claim.instance.twist,
+        limit=(asked.limit or 0) + 1 + overlay.shadows(),
+    )
+    return listing.merge(await _stored(session, query), overlay.activities(), query)
+
+
+async def _stored(session: Session, query: ActivityQuery) -> list[OwnedActivity]:
+    """Return what storage has of a page and the attempt has not touched, read in steps, so that no more than a page's bytes are held."""
+    overlay = session.overlay(Overlay)
+    found: list[OwnedActivity] = []
+    wanted, left, after = query.limit or 0, listing.PAGE_BYTES, query.after
+    while wanted > 0 and left >= 0:
+        step = min(wanted, _STEP)
+        some = await session.host.storage.activities(replace(query, after=after, limit=step))
+        for owned in some:
+            if not overlay.touched(owned.activity.id):
+                found.append(owned)
+                left -= forms.activity_size(owned.activity)
+        if len(some) < step:
+            break
+        wanted, after = wanted - step, listing.place(some[-1].activity)
+    return found
 
 
 async def require_note(session: Session, note: str) -> tuple[NoteRecord, OwnedActivity]:
@@ -84,6 +108,27 @@ async def _holder(session: Session, priority: str, source: str) -> OwnedActivity
     return stored if stored is not None and not overlay.touched(stored.activity.id) else None
 
 
+async def notes(session: Session, activity: str) -> list[NoteRecord]:
+    """Return the notes of an activity that the twist sees, oldest first. Raises ValueTooLarge beyond the limits of a listing."""
+    overlay = session.overlay(Overlay)
+    found = {note.id: note for note in overlay.notes(activity)}
+    size, after, more = sum(map(forms.note_size, found.values())), None, not overlay.made(activity)
+    while more:
+        some = await session.host.storage.notes(activity, after=after, limit=_NOTES_STEP)
+        more = len(some) == _NOTES_STEP
+        for note in some:
+            after = (note.created_at, note.id)
+            if note.id not in found:
+                found[note.id] = note
+                size += forms.note_size(note)
+        if len(found) > session.host.limits.listing or size > NOTES_BYTES:
+            raise ValueTooLarge(
+                f"the activity has more than {session.host.limits.listing:,} notes or {NOTES_BYTES:,} bytes of them, which are the limits "
+                "of a listing: spread them over several activities"
+            )
+    return sorted(found.values(), key=lambda note: (note.created_at, note.id))
+
+
 async def check_source_is_free(session: Session, activity: ActivityRecord) -> None:
     """Raise InvalidValue when another activity has the activity's source in its priority."""
     if activity.source is None:
@@ -91,24 +136,6 @@ async def check_source_is_free(session: Session, activity: ActivityRecord) -> No
     held = await _holder(session, activity.priority, activity.source)
     if held is not None and held.activity.id != activity.id:
         raise InvalidValue(f"the source {activity.source[:80]!r} is another activity's in this priority")
-
-
-async def stored(session: Session, query: ActivityQuery) -> list[OwnedActivity]:
-    """Return what storage has of a page and the attempt has not touched, read in steps, so that no more than a page's bytes are held."""
-    overlay = session.overlay(Overlay)
-    found: list[OwnedActivity] = []
-    wanted, left, after = query.limit or 0, listing.PAGE_BYTES, query.after
-    while wanted > 0 and left >= 0:
-        step = min(wanted, _STEP)
-        some = await session.host.storage.activities(replace(query, after=after, limit=step))
-        for owned in some:
-            if not overlay.touched(owned.activity.id):
-                found.append(owned)
-                left -= forms.activity_size(owned.activity)
-        if len(some) < step:
-            break
-        wanted, after = wanted - step, listing.place(some[-1].activity)
-    return found
 
 
 def require_plot(session: Session, ns: str) -> None:
@@ -148,10 +175,3 @@ async def reach(session: Session) -> tuple[str, ...]:
                 reach[priority.id] = None
         overlay.reach = tuple(reach)
     return overlay.reach
-
-
-def _meta_entry(activity: ActivityRecord, key: str) -> bytes | None:
-    if activity.meta is None:
-        return None
-    meta = msgspec.json.decode(activity.meta, type=dict[str, msgspec.Raw])
-    return _deterministic(msgspec.json.decode(meta[key])) if key in meta else None

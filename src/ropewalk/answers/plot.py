@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from ropewalk.answers import finding
 from ropewalk.answers.batch import Batch
-from ropewalk.answers.interface import Session, check_batch
+from ropewalk.answers.interface import Session, check_batch, check_json
 from ropewalk.errors import InvalidValue, ValueTooLarge
 from ropewalk.storage.records import (
     ActivityQuery,
@@ -98,7 +98,8 @@ async def activity_get(session: Session, call: ActivityGet) -> ActivityRecord | 
         owned = await finding.find_by_source(session, call.source)
     else:
         assert call.meta is not None
-        owned = await finding.find_by_meta(session, *call.meta)
+        check_json(call.meta[1], "the value of the meta entry")
+        return next(iter(await finding.newest(session, ActivityQuery(meta=call.meta, limit=1))), None)
     return owned.activity if owned is not None else None
 
 
@@ -108,21 +109,15 @@ async def activities_list(session: Session, call: ActivitiesList) -> Page:
     limit = session.host.limits.listing
     if not 1 <= call.limit <= limit:
         raise ValueTooLarge(f"a page of {call.limit:,} activities is not between 1 and {limit:,}: ask for pages, with `cursor`")
-    overlay = session.overlay(Overlay)
-    reach = await finding.reach(session)
     query = ActivityQuery(
-        priority=reach[0] if len(reach) == 1 else None,
-        priorities=reach if len(reach) > 1 else None,
-        twist=session.claim.instance.twist,
         type=call.type,
         done=call.done,
         source_prefix=fields.source(call.source_prefix or None),
         updated_since=fields.instant(call.updated_since, "updated_since"),
         after=listing.place_of(call.cursor) if call.cursor is not None else None,
-        limit=call.limit + 1 + overlay.shadows(),
+        limit=call.limit,
     )
-    stored = await finding.stored(session, query)
-    return listing.page(listing.merge(stored, overlay.activities(), query), call.limit, forms.activity_size)
+    return listing.page(await finding.newest(session, query), call.limit, forms.activity_size)
 
 
 def _is_start_given(new: NewActivityRecord) -> bool:
@@ -168,18 +163,7 @@ async def notes_list(session: Session, call: NotesList) -> list[NoteRecord]:
     """The notes of an activity, oldest first."""
     finding.require_plot(session, call.ns)
     owned = await finding.require_activity(session, call.activity)
-    activity = owned.activity.id
-    overlay = session.overlay(Overlay)
-    notes = {} if overlay.made(activity) else {note.id: note for note in await session.host.storage.notes(activity)}
-    notes.update((note.id, note) for note in overlay.notes(activity))
-    limits = session.host.limits
-    size = sum(map(forms.note_size, notes.values()))
-    if len(notes) > limits.listing or size > 2 * listing.PAGE_BYTES:
-        raise ValueTooLarge(
-            f"the activity has {len(notes):,} notes of {size:,} bytes, and a listing may have {limits.listing:,} "
-            f"of {2 * listing.PAGE_BYTES:,}: spread them over several activities"
-        )
-    return _about(owned, sorted(notes.values(), key=lambda note: (note.created_at, note.id)))
+    return _about(owned, await finding.notes(session, owned.activity.id))
 
 
 def _about(owned: OwnedActivity, notes: list[NoteRecord]) -> list[NoteRecord]:

@@ -267,12 +267,10 @@ class Storage(Protocol):
         """Activities of a priority, by source."""
         ...
 
-    async def activities_by_meta(self, twist: str, key: str, value: Json) -> list[OwnedActivity]:
-        """Activities that instances of `twist` made whose meta has this entry, newest first."""
-        ...
-
-    async def notes(self, activity: str) -> list[NoteRecord]:
-        """Notes of an activity, oldest first."""
+    async def notes(
+        self, activity: str, *, after: tuple[Micros, str] | None = None, limit: int | None = None
+    ) -> list[NoteRecord]:
+        """Notes of an activity, oldest first (`created_at`, then `id`), those after a place."""
         ...
 
     async def notes_by_id(self, ids: Sequence[str]) -> dict[str, NoteRecord]:

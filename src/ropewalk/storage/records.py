@@ -411,6 +411,7 @@ class ActivityQuery(Kept, frozen=True, kw_only=True):
     """Which activities, newest first (`created_at`, then `id`, both falling). `after` is the last one of the page before.
 
     `twist` limits it to those that instances of this twist made, `priorities` to those in one of several priorities.
+    `meta` are a key of their meta and its value, as JSON; it is asked with `twist`.
     """
 
     priority: str | None = None
@@ -420,6 +421,7 @@ class ActivityQuery(Kept, frozen=True, kw_only=True):
     done: bool | None = None
     source_prefix: str | None = None
     updated_since: Micros | None = None
+    meta: tuple[str, Json] | None = None
     after: tuple[Micros, str] | None = None
     limit: int | None = 100
 

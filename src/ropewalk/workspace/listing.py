@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Any, Final
+
+import msgspec
 
 from ropewalk.clock import Micros
 from ropewalk.errors import InvalidValue
 from ropewalk.storage.records import ActivityQuery, OwnedActivity
-from ropewalk.wire.messages import ActivityRecord, Page
+from ropewalk.wire.messages import ActivityRecord, Json, Page
 
 PAGE_BYTES: Final = 16 * 1024 * 1024
 """Most bytes in a page, about: one that would have more is shorter, and its cursor goes on."""
 
 _CURSOR = re.compile(r"a([0-9a-f]{1,16})\.([0-9a-f-]{36})", re.ASCII)
+
+_deterministic = msgspec.json.Encoder(order="deterministic").encode
 
 Place = tuple[Micros, str]
 
@@ -39,6 +43,7 @@ def meets(query: ActivityQuery, owned: OwnedActivity) -> bool:
         and (query.done is None or (activity.done_at is not None) == query.done)
         and (query.source_prefix is None or (activity.source or "").startswith(query.source_prefix))
         and (query.updated_since is None or activity.updated_at >= query.updated_since)
+        and (query.meta is None or _has_entry(activity.meta, *query.meta))
         and (query.after is None or place(activity) < query.after)
     )
 
@@ -67,6 +72,12 @@ def page(activities: list[ActivityRecord], limit: int, size: Callable[[ActivityR
         items.append(activity)
     more = len(items) < len(activities)
     return Page(items=items, cursor=cursor_after(items[-1]) if more and items else None)
+
+
+def _has_entry(meta: Json | None, key: str, value: Json) -> bool:
+    """Whether meta has this value under this key, however its JSON is written."""
+    entries = msgspec.json.decode(meta, type=dict[str, Any]) if meta is not None else {}
+    return key in entries and _deterministic(entries[key]) == _deterministic(msgspec.json.decode(value))
 
 
 def cursor_after(activity: ActivityRecord) -> str:

@@ -221,24 +221,15 @@ class Reader:
         found = self._activities(among, priority, _keys(sources).decode())
         return {owned.activity.source: owned for owned in found if owned.activity.source is not None}
 
-    def activities_by_meta(self, twist: str, key: str, value: Json) -> list[OwnedActivity]:
-        """Activities that instances of `twist` made whose meta has this entry, newest first."""
-        return self._activities(
-            "JOIN activity_meta m ON m.activity = a.n WHERE m.twist = ? AND m.key = ? AND m.digest = ?"
-            " ORDER BY a.created_at DESC, a.id DESC",
-            twist,
-            key,
-            workspace.meta_digest(value),
-        )
-
     def _activities(self, rest: str, *bindings: object) -> list[OwnedActivity]:
         return [
             workspace.owned_activity(row) for row in self._rows(f"SELECT {workspace.ACTIVITY} FROM activities a {rest}", bindings)
         ]
 
-    def notes(self, activity: str) -> list[NoteRecord]:
-        """Notes of an activity, oldest first."""
-        return self._notes("WHERE activity = ? ORDER BY created_at, n", activity)
+    def notes(self, activity: str, after: tuple[Micros, str] | None, limit: int | None) -> list[NoteRecord]:
+        """Notes of an activity, oldest first, those after a place."""
+        among = "WHERE activity = ? AND (created_at, id) > (?, ?) ORDER BY created_at, id LIMIT ?"
+        return self._notes(among, activity, *(after or (-1, "")), -1 if limit is None else limit)
 
     def notes_by_id(self, ids: Sequence[str]) -> dict[str, NoteRecord]:
         """Those of the given notes that exist, by id."""

@@ -229,13 +229,11 @@ class SqliteStorage:
         """Activities by source."""
         return self._read.activities_by_source(priority, sources)
 
-    async def activities_by_meta(self, twist: str, key: str, value: Json) -> list[OwnedActivity]:
-        """Activities by an entry of their meta."""
-        return self._read.activities_by_meta(twist, key, value)
-
-    async def notes(self, activity: str) -> list[NoteRecord]:
+    async def notes(
+        self, activity: str, *, after: tuple[Micros, str] | None = None, limit: int | None = None
+    ) -> list[NoteRecord]:
         """Notes of an activity."""
-        return self._read.notes(activity)
+        return self._read.notes(activity, after, limit)
 
     async def notes_by_id(self, ids: Sequence[str]) -> dict[str, NoteRecord]:
         """Notes by id."""

@@ -292,5 +292,9 @@ def _conditions(query: ActivityQuery) -> Iterable[tuple[str, tuple[object, ...]]
         yield "a.source >= ? AND a.source < ?", (query.source_prefix, after_prefix(query.source_prefix))
     if query.updated_since is not None:
         yield "a.updated_at >= ?", (query.updated_since,)
+    if query.meta is not None:
+        key, value = query.meta
+        among = "SELECT activity FROM activity_meta WHERE twist = ? AND key = ? AND digest = ?"
+        yield f"a.n IN ({among})", (query.twist, key, meta_digest(value))
     if query.after is not None:
         yield "(a.created_at, a.id) < (?, ?)", query.after
