@@ -64,12 +64,13 @@ _MODULES = {name: module for module, names in _WHERE.items() for name in names.s
 __all__ = sorted(_MODULES)  # pyright: ignore[reportUnsupportedDunderAll]  # the same names as above, which a test holds together
 
 
-def __getattr__(name: str) -> object:
-    if name not in _MODULES:
-        raise AttributeError(f"module 'ropewalk' has no attribute {name!r}")
-    value: object = getattr(import_module(_MODULES[name]), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # a type checker that saw this would let every misspelt name pass
+
+    def __getattr__(name):
+        if name not in _MODULES:
+            raise AttributeError(f"module 'ropewalk' has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(_MODULES[name]), name)
+        return value
 
 
 def __dir__() -> list[str]:

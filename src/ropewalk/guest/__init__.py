@@ -1,0 +1,1 @@
+"""What runs inside the sandbox: the zygotes, and the attempts that they fork."""

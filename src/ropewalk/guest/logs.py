@@ -76,8 +76,7 @@ class BookHandler(logging.Handler):
             return
         try:
             text = self.format(record)
-        except Exception as error:
-            # Arguments that do not fit their format, or cannot be printed: the line must not cost the method its life.
+        except Exception as error:  # noqa: BLE001 — arguments that do not fit or cannot be printed must not end the method
             text = f"{record.msg!r:.2000} (could not be formatted: {type(error).__name__})"
         extra = {name: value for name, value in vars(record).items() if name not in _RECORD_FIELDS}
         self._book.write(int(record.created * 1e6), record.levelno, text, fields_json(extra) if extra else None)
@@ -141,6 +140,8 @@ class Output:
         """Take standard output and error; from here on what the module writes or sets up in `logging` can be told from ours."""
         sys.stdout, sys.stderr = self._text
         logging.getLogger().setLevel(logging.INFO)
+        # From 3.12 on a record asks for the current task, which would wake an event loop.
+        setattr(logging, "logAsyncioTasks", False)  # noqa: B010 — 3.11 has no such name
 
     def adopt_root_logger(self) -> None:
         """Have every logger's records written, in place of handlers that would print them to our own streams."""
@@ -161,8 +162,7 @@ def fields_json(extra: dict[str, Any]) -> Json:
     """Return the JSON object of a record's fields; what has no JSON form is shown as its repr."""
     try:
         return _encode(extra)
-    except Exception:
-        # Keys that are no text, lone surrogates, cycles, hostile methods: the fields are kept one by one, as text.
+    except Exception:  # noqa: BLE001 — keys that are no text, surrogates, cycles, hostile methods: kept one by one, as text
         return _encode({_clean(str(name)): _clean(shown(value)) for name, value in extra.items()})
 
 

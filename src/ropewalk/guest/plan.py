@@ -91,7 +91,7 @@ def _deepest_first(tools: tuple[ToolPlan, ...]) -> Iterator[ToolPlan]:
 def build(plan: Plan, running: Running) -> Twist:
     """Return a new twist with its tools, each in its place in the attempt. Its options and `__init__` are for `prepare`."""
     twist = object.__new__(plan.cls)
-    twist._ropewalk = Bound(running, "", tuple(tool.name for tool in plan.tools))  # noqa: SLF001 — made by the runtime only
+    twist._ropewalk = Bound(running, "", tuple(tool.name for tool in plan.tools))
     running.units[""] = twist
     vars(twist).update((tool.name, _bind(tool, running)) for tool in plan.tools)
     return twist

@@ -83,8 +83,10 @@ class Network(BuiltIn):
         return Response(answer, message.method)
 
 
-def with_params(url: str, params: Mapping[str, ParamValue | Sequence[ParamValue]] | None) -> str:
-    """Return `url` with `params` added to its query and without its fragment."""
+def with_params(url: object, params: Mapping[str, ParamValue | Sequence[ParamValue]] | None) -> str:
+    """Return `url` with `params` added to its query and without its fragment. Raises TypeError, InvalidValue."""
+    if not isinstance(url, str):
+        raise TypeError(f"a URL is a text, not {url!r:.80}")
     pairs = [
         (name, _param(value))
         for name, given in (params or {}).items()
@@ -123,7 +125,7 @@ def _body(json: object, content: str | bytes | None, fields: list[tuple[str, str
         if not any(name.lower() == "content-type" for name, _ in fields):
             fields.append(("Content-Type", "application/json"))
         return encode(json, "json=", limit=BODY_LIMIT)
-    body = content.encode() if isinstance(content, str) else content or b""
+    body = content.encode() if isinstance(content, str) else bytes(memoryview(content or b""))
     if len(body) > BODY_LIMIT:
         raise ValueTooLarge(f"the request's body has {len(body):,} bytes and may have {BODY_LIMIT:,}: send it in parts")
     return body

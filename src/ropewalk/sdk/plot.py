@@ -23,11 +23,13 @@ from ropewalk.sdk.records import (
     activity_changes_json,
     activity_of,
     id_of,
+    is_a,
     link_record,
     new_activity_record,
     new_note_record,
     note_changes_json,
     note_of,
+    type_of,
 )
 from ropewalk.sdk.tool import BuiltIn
 from ropewalk.sdk.unit import Unit
@@ -86,7 +88,7 @@ class Plot(BuiltIn):
         """Create several activities, at most 1,000, in one request; returned in the same order."""
         bound = self._ropewalk
         host = bound.running.host
-        given = list(activities)
+        given = [is_a(NewActivity, new) for new in activities]
         check_batch(len(given), "activities")
         items = [new_activity_record(new, await self._note_records(new.notes)) for new in given]
         if not items:
@@ -137,7 +139,7 @@ class Plot(BuiltIn):
         message = ActivitiesList(
             id=host.next_id(),
             ns=bound.ns,
-            type=None if type is None else ActivityType(type).value,
+            type=None if type is None else type_of(type).value,
             done=done,
             source_prefix=source_prefix,
             updated_since=None if updated_since is None else micros(updated_since, "updated_since"),
@@ -201,10 +203,10 @@ class Plot(BuiltIn):
         return [note_of(record, activity) for record in records]
 
     async def _note_records(self, notes: Sequence[NewNote]) -> list[NoteRecord]:
-        return [new_note_record(note, await self._link_records(note.links)) for note in notes]
+        return [new_note_record(note, await self._link_records(note.links)) for note in (is_a(NewNote, note) for note in notes)]
 
     async def _link_records(self, links: Sequence[Link]) -> list[LinkRecord]:
-        return [link_record(link, await self._token(link)) for link in links]
+        return [link_record(link, await self._token(link)) for link in (is_a(Link, link) for link in links)]
 
     async def _token(self, link: Link) -> str | None:
         """Return the callback's token of a link, made now in the name of whoever declared this tool."""

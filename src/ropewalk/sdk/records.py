@@ -276,11 +276,16 @@ def id_of(ref: object) -> str:
         raise InvalidValue(f"{ref!r:.80} is no id: an id is a UUID") from None
 
 
-def new_activity_record(new: object, notes: list[NoteRecord]) -> NewActivityRecord:
+def is_a(kind: type[T], given: object) -> T:
+    """Return `given` when it is a `kind`, else raise TypeError: authors without a type checker learn it here."""
+    if not isinstance(given, kind):
+        raise TypeError(f"a {kind.__name__} is wanted, not {given!r:.120}")
+    return given
+
+
+def new_activity_record(new: NewActivity, notes: list[NoteRecord]) -> NewActivityRecord:
     """Return what is sent to have an activity created with `notes`. Raises InvalidValue, NotSerializable, ValueError."""
-    if not isinstance(new, NewActivity):
-        raise TypeError(f"a NewActivity is wanted, not {new!r:.120}")
-    kind = _type_of(new.type)
+    kind = type_of(new.type)
     return NewActivityRecord(
         activity=ActivityRecord(
             id=id_of(new.id) if new.id is not None else str(uuid4()),
@@ -334,7 +339,8 @@ def link_record(link: Link, token: str | None) -> LinkRecord:
     return LinkRecord(kind=link.kind, title=link.title, url=link.url, callback=token, provider=link.provider)  # type: ignore[arg-type]
 
 
-def _type_of(given: ActivityType | str) -> ActivityType:
+def type_of(given: ActivityType | str) -> ActivityType:
+    """Return the type that is meant. Raises InvalidValue."""
     try:
         return ActivityType(given)
     except ValueError:
@@ -371,7 +377,7 @@ def _same(value: Any) -> Any:
 
 
 _ACTIVITY_CHANGES: dict[str, Callable[[Any], Any]] = {
-    "type": _type_of,
+    "type": type_of,
     "title": _same,
     "start": lambda at: _span_text(at, "start"),
     "end": lambda at: _span_text(at, "end"),

@@ -43,8 +43,7 @@ def encode(value: object, what: str, name: object = "", limit: int = VALUE_LIMIT
         raise
     except RecursionError:
         raise NotSerializable(f"{_called(what, name)} contains itself, or is nested too deep for JSON") from None
-    except Exception as error:
-        # The value's own methods (`model_dump`, properties, iteration) may raise anything.
+    except Exception as error:  # noqa: BLE001 — the value's own methods (`model_dump`, properties) may raise anything
         raise NotSerializable(_explain(value, what, name, error)) from None
     if b"null" in text:
         _refuse_nan(value, what, name)
@@ -145,11 +144,28 @@ def _refuse_nan(value: object, what: str, name: object) -> None:
 
 def _explain(value: object, what: str, name: object, error: Exception) -> str:
     """Say which part of `value` has no JSON form, and what to do."""
-    for path, part in _parts(value, "", _DEPTH_SHOWN):
-        fault = _fault(part)
-        if fault:
-            return f"{_called(what, name)} cannot be stored: {f'at {path} it' if path else 'it'} {fault}"
-    return f"{_called(what, name)} cannot be stored: {type(error).__name__}: {error}"
+    path, fault = next(_faults(value, "", _DEPTH_SHOWN), ("", f"has no JSON form: {type(error).__name__}: {error}"))
+    return f"{_called(what, name)} cannot be stored: {f'at {path} it' if path else 'it'} {fault}"
+
+
+def _faults(value: Any, path: str, depth: int) -> Iterator[tuple[str, str]]:
+    """Yield the parts of a value that have no JSON form: their paths, and what each is."""
+    kind = cast("Any", type(value))
+    if depth == 0:
+        return
+    if issubclass(kind, Mapping):
+        for key, item in value.items():
+            if fault := _key_fault(key):
+                yield f"{path}[{key!r:.40}]", fault
+            yield from _faults(item, f"{path}[{key!r:.40}]", depth - 1)
+    elif issubclass(kind, list | tuple | set | frozenset):
+        for index, item in enumerate(value):
+            yield from _faults(item, f"{path}[{index}]", depth - 1)
+    elif names := _field_names(kind):
+        for field in names:
+            yield from _faults(getattr(value, field, None), f"{path}.{field}", depth - 1)
+    elif fault := _fault(value):
+        yield path, fault
 
 
 def _fault(part: object) -> str | None:
@@ -157,13 +173,25 @@ def _fault(part: object) -> str | None:
         return None if math.isfinite(part) else f"is {part}, which JSON cannot say: use None, or leave it out"
     if isinstance(part, str):
         return None if _is_utf8(part) else "has lone surrogates, which UTF-8 cannot say: decode it with errors='replace'"
+    kind = type_name(type(part))
     try:
         _encode(part)
     except (TypeError, ValueError):
-        kind = type_name(type(part))
         if callable(part):
             return f"is a {kind}: to have a method called later, store what `await self.callback(...)` returns"
         return f"is a {kind}, which has no JSON form: use builtin types, a dataclass, a TypedDict or a msgspec.Struct"
+    except Exception as error:  # noqa: BLE001 — its own methods may raise anything
+        return f"is a {kind}, whose own methods raised {type(error).__name__}: {error}"
+    return None
+
+
+def _key_fault(key: object) -> str | None:
+    if isinstance(key, str):
+        return None if _is_utf8(key) else "has a key with lone surrogates, which UTF-8 cannot say"
+    try:
+        _encode({key: None})
+    except (TypeError, ValueError):
+        return f"has a {type_name(type(key))} as key: keys are texts, numbers, dates, UUIDs or enums"
     return None
 
 
@@ -173,25 +201,6 @@ def _is_utf8(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _parts(value: Any, path: str, depth: int) -> Iterator[tuple[str, object]]:
-    """Yield the leaves of a value, the keys of its mappings among them, with their paths."""
-    kind = cast("Any", type(value))
-    if depth == 0:
-        return
-    if issubclass(kind, Mapping):
-        for key, item in value.items():
-            yield f"{path} (the key {key!r:.40})", key
-            yield from _parts(item, f"{path}[{key!r:.40}]", depth - 1)
-    elif issubclass(kind, list | tuple | set | frozenset):
-        for index, item in enumerate(value):
-            yield from _parts(item, f"{path}[{index}]", depth - 1)
-    elif names := _field_names(kind):
-        for field in names:
-            yield from _parts(getattr(value, field, None), f"{path}.{field}", depth - 1)
-    else:
-        yield path, value
 
 
 def _field_names(kind: Any) -> list[str]:
