@@ -59,7 +59,7 @@ def web() -> Iterator[Web]:
 
 @pytest.fixture
 def opened(tmp_path: Path, sandbox: ForkSource, shared_bundles: Path) -> Callable[..., AbstractAsyncContextManager[Runtime]]:
-    """Opens a runtime with settings of the test's own: `async with opened(limit_store=10_000) as runtime:`."""
+    """What opens a runtime with settings of the test's own, such as `limit_store=10_000`."""
 
     def opens(**settings: Any) -> AbstractAsyncContextManager[Runtime]:
         return open_runtime(tmp_path, sandbox, shared_bundles, **settings)

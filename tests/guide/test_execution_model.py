@@ -76,9 +76,7 @@ async def test_a_scheduled_task_runs_when_its_time_comes_and_not_before(runtime:
     ("method", "error", "figure"),
     [("cpu", "cpu_limit", "0.5 s"), ("memory", "memory_limit", "33,554,432 bytes"), ("requests", "request_limit", "20 requests")],
 )
-async def test_a_limit_ends_the_execution_by_name_with_the_figure(
-    runtime: Runtime, method: str, error: str, figure: str
-) -> None:
+async def test_a_limit_ends_the_execution_by_name_with_the_figure(runtime: Runtime, method: str, error: str, figure: str) -> None:
     instance = await runtime.run(TWISTS / "spends.py")
     why = await runtime.failure(instance, method)
     assert why.type == error

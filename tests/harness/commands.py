@@ -49,7 +49,7 @@ class Refused:
 class Cli:
     """Commands on one database."""
 
-    def __init__(self, folder: Path, *, database: Path | None = None, **environment: str) -> None:
+    def __init__(self, folder: Path, database: Path | None = None, **environment: str) -> None:
         self.folder = folder
         self.database = database or folder / "ropewalk.db"
         self._log = folder / "node.log"

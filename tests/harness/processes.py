@@ -44,7 +44,12 @@ def zygote_tree(pid: int) -> Tree:
     """
     inside = {process: _status(process) for process in below(pid)}
     root = [process for process, status in inside.items() if status.get("NSpid", "").split()[1:] == ["1"]]
-    filters = {process: int(inside[process].get("Seccomp_filters", "0")) for one in root for process in children(one) if process in inside}
+    filters = {
+        process: int(inside[process].get("Seccomp_filters", "0"))
+        for one in root
+        for process in children(one)
+        if process in inside
+    }
     confined = [count for count in filters.values() if count]
     fewest = min(confined, default=0)
     return Tree(

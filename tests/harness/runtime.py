@@ -103,7 +103,8 @@ class Runtime:
 
     async def run(self, source: str | Path, **options: object) -> str:
         """Deploy, activate, and see the activation through; returns the instance. Raises Failed."""
-        instance = await self.activate((await self.deploy(source))["twist"], **options)
+        deployed = await self.deploy(source)
+        instance = await self.activate(deployed.get("twist", ""), **options)
         activation = (await self.executions(instance))[0]
         await self._succeed(activation.id)
         return instance

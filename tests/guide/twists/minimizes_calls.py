@@ -21,9 +21,7 @@ class MinimizesCalls(Twist):
     async def fast(self, titles: list[str]) -> list[UUID]:
         """Make one round trip for all."""
         wanted = [
-            NewActivity(
-                id=uuid4(), type=ActivityType.ACTION, title=title, notes=[NewNote(id=uuid4(), content=f"About {title}")]
-            )
+            NewActivity(id=uuid4(), type=ActivityType.ACTION, title=title, notes=[NewNote(id=uuid4(), content=f"About {title}")])
             for title in titles
         ]
         made = await self.tools.plot.create_activities(wanted)

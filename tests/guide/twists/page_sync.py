@@ -69,7 +69,7 @@ class PageSync(Twist):
                 print(f"Sync complete: {new_state.total_processed} items")
                 await self.clear("sync_state")
         except Exception as error:  # noqa: BLE001 — the pattern logs whatever it was
-            self.log.error("Sync error: %s", error)  # noqa: TRY400 — as the pattern does
+            self.log.error("Sync error: %s", error)
 
     async def fetch_page(self, page: int) -> Page:
         """Fetch one page."""

@@ -1,0 +1,183 @@
+"""Author's code that writes to the host's connection itself: that attempt ends, and nothing else does."""
+
+from __future__ import annotations
+
+import base64
+import struct
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from ropewalk.storage.records import ErrorInfo
+from ropewalk.wire.frames import encode_frames
+from ropewalk.wire.messages import (
+    ActivitiesCreate,
+    ActivityRecord,
+    Fetch,
+    Finished,
+    Log,
+    Message,
+    NewActivityRecord,
+    Raised,
+    StoreRead,
+    StoreWrite,
+    Target,
+    TaskRun,
+)
+from tests.badinput.aftermath import assert_goes_on
+from tests.harness.runtime import Runtime
+from tests.harness.web import Web
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+GARBLES = Path(__file__).parent / "twists" / "garbles.py"
+
+
+def frame(content: object) -> bytes:
+    """Return one frame with bytes, or with anything else in msgpack."""
+    return encode_frames(content if isinstance(content, bytes) else msgspec.msgpack.encode(content))
+
+
+def payload(data: bytes) -> str:
+    """Return bytes as the twist takes them."""
+    return base64.b64encode(data).decode()
+
+
+async def says(runtime: Runtime, web: Web, data: bytes, *, then: str = "wait", times: int = 1) -> ErrorInfo:
+    """Have a twist write bytes to its connection, see that the instance goes on, and return why the execution failed."""
+    instance = await runtime.run(GARBLES, base_url=web.url)
+    why = await runtime.failure(instance, "say", payload(data), then, times)
+    assert await runtime.keys(instance) == []
+    await assert_goes_on(runtime, instance)
+    return why
+
+
+# ── What is no message ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+GARBAGE = {
+    "every byte": bytes(range(256)) * 300,
+    "HTTP": b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "a frame over the limit": struct.pack("!I", 8 * 1024 * 1024 + 1) + b"x" * 100,
+    "a frame of 2 GiB": struct.pack("!I", 0x7FFF_FFFF),
+    "an empty frame": struct.pack("!I", 0),
+    "an empty frame that goes on": struct.pack("!I", 0x8000_0000),
+    "no msgpack": frame(b"\xc1"),
+    "a number": frame(5),
+    "a map": frame({"message_is": "finished", "result": b"1"}),
+    "an empty array": frame([]),
+    "an unknown tag": frame(["no.such", 1, ""]),
+    "a message of the host's": frame(["answer", 1, None]),
+    "a field of the wrong type": frame(["store.read", "one", "", ["key"]]),
+    "a field too few": frame(["store.read", 1]),
+    "a number over 64 bits": frame(b"\x93\xaastore.read\xcf" + b"\xff" * 8 + b"\xa0"),
+    "an array of 4 billion": frame(b"\xdd\xff\xff\xff\xff"),
+    "a million arrays": frame(b"\x91" * 1_000_000),
+    "a million maps": frame(b"\x81\xa1a" * 300_000),
+    "text that is no UTF-8": frame(b"\x94\xaastore.read\x01\xa0\x91\xa2\xff\xfe"),
+    "more after the message": frame(msgspec.msgpack.encode(Finished(result=b"1")) + b"\x00"),
+    "a result that is no JSON": frame(Finished(result=b"{")),
+    "a result that is NaN": frame(Finished(result=b"NaN")),
+    "a result that is nothing": frame(Finished(result=b"")),
+    "a result that is deep": frame(Finished(result=b"[" * 500_000 + b"]" * 500_000)),
+    "a result that is no UTF-8": frame(Finished(result=b'"\xff"')),
+}
+
+
+@pytest.mark.parametrize("data", GARBAGE.values(), ids=GARBAGE.keys())
+async def test_what_is_no_message_ends_the_attempt(runtime: Runtime, web: Web, data: bytes) -> None:
+    assert (await says(runtime, web, data)).type == "protocol"
+
+
+async def test_a_message_of_many_frames_is_bounded(runtime: Runtime, web: Web) -> None:
+    piece = struct.pack("!I", 0x8000_0000 | 1024 * 1024) + b"x" * 1024 * 1024
+    assert (await says(runtime, web, piece, times=40)).type == "protocol"
+
+
+async def test_half_a_frame_before_the_end_is_a_crash(runtime: Runtime, web: Web) -> None:
+    assert (await says(runtime, web, struct.pack("!I", 100) + b"x", then="exit")).type == "crash"
+
+
+async def test_half_a_frame_and_no_end_is_a_timeout(runtime: Runtime, web: Web) -> None:
+    assert (await says(runtime, web, struct.pack("!I", 100) + b"x")).type == "timeout"
+
+
+# ── Messages that are not in their place ──────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_call_with_the_id_of_one_that_is_not_answered_ends_the_attempt(runtime: Runtime, web: Web) -> None:
+    fetch = Fetch(id=77, ns="network", method="GET", url=f"{web.url}/silent", headers=[])
+    why = await says(runtime, web, frame(fetch) * 2)
+    assert why.type == "protocol"
+    assert "77" in why.message
+
+
+async def test_a_forged_result_is_that_attempts_result_and_no_more(runtime: Runtime, web: Web) -> None:
+    """What a guest says about its own execution is its own affair; what it says afterwards is not heard."""
+    instance = await runtime.run(GARBLES, base_url=web.url)
+    late = StoreWrite(id=5, ns="", items={"late": b"1"})
+    data = frame(Finished(result=b'"forged"')) + frame(late) + frame(Finished(result=b'"again"')) + frame(b"\xc1")
+    assert await runtime.invoke(instance, "say", payload(data)) == "forged"
+    assert await runtime.keys(instance) == ["half"]
+    await assert_goes_on(runtime, instance)
+
+
+async def test_a_forged_failure_keeps_nothing(runtime: Runtime, web: Web) -> None:
+    raised = Raised(kind="unretried", type="x" * 10_000, message="y" * 1_000_000, traceback="z" * 1_000_000)
+    why = await says(runtime, web, frame(raised) + frame(Finished(result=b"1")))
+    assert why.type.startswith("xxx")
+    assert len(why.type) + len(why.message) + len(why.traceback) < 500_000
+
+
+async def test_a_guest_that_does_not_read_its_answers_is_ended(runtime: Runtime, web: Web) -> None:
+    instance = await runtime.run(GARBLES, base_url=web.url)
+    await runtime.invoke(instance, "fill", 900_000)
+    reads = b"".join(frame(StoreRead(id=1000 + number, ns="", keys=["large"])) for number in range(200))
+    why = await runtime.failure(instance, "say", payload(reads))
+    assert why.type in {"protocol", "memory_limit", "crash"}, why
+    await assert_goes_on(runtime, instance)
+
+
+async def test_calls_over_the_budget_end_the_attempt_however_they_are_made(runtime: Runtime, web: Web) -> None:
+    reads = b"".join(frame(StoreRead(id=1000 + number, ns="", keys=["key"])) for number in range(2000))
+    assert (await says(runtime, web, reads)).type == "request_limit"
+
+
+# ── Messages whose fields are hostile ─────────────────────────────────────────────────────────────────────────────────────────
+
+NAN, INF = float("nan"), float("inf")
+NOTE = ActivityRecord(id="x", type="note", title="t")
+
+HOSTILE: dict[str, Message] = {
+    "an empty key": StoreWrite(id=900, ns="", items={"": b"1"}),
+    "a key with a NUL": StoreWrite(id=900, ns="", items={"a\0b": b"1"}),
+    "a namespace with a NUL": StoreWrite(id=900, ns="a\0b", items={"key": b"1"}),
+    "a namespace of a megabyte": StoreWrite(id=900, ns="x" * 1_000_000, items={"key": b"1"}),
+    "a value that is no JSON": StoreWrite(id=900, ns="", items={"key": b"{"}),
+    "a value that is deep": StoreWrite(id=900, ns="", items={"key": b"[" * 400_000 + b"]" * 400_000}),
+    "a ttl that is NaN": StoreWrite(id=900, ns="", items={"key": b"1"}, ttl=NAN),
+    "a ttl that is infinite": StoreWrite(id=900, ns="", items={"key": b"1"}, ttl=INF),
+    "a ttl below zero": StoreWrite(id=900, ns="", items={"key": b"1"}, ttl=-1.0),
+    "a task of nothing": TaskRun(id=900, ns=""),
+    "a task of no method": TaskRun(id=900, ns="", target=Target(ns="", method="missing")),
+    "a task whose arguments are no JSON": TaskRun(id=900, ns="", target=Target(ns="", method="benign", arguments=b"{")),
+    "a task whose arguments are no pair": TaskRun(id=900, ns="", target=Target(ns="", method="benign", arguments=b"[1]")),
+    "a delay that is NaN": TaskRun(id=900, ns="", target=Target(ns="", method="benign"), delay=NAN),
+    "a delay that is infinite": TaskRun(id=900, ns="", target=Target(ns="", method="benign"), delay=INF),
+    "a time at the end of all time": TaskRun(id=900, ns="", target=Target(ns="", method="benign"), run_at=2**63 - 1),
+    "a key and a namespace of a NUL": TaskRun(id=900, ns="\0", target=Target(ns="", method="benign"), key="\0"),
+    "a fetch of no Network": Fetch(id=900, ns="plot", method="GET", url="http://127.0.0.1/", headers=[]),
+    "a fetch with a line break": Fetch(id=900, ns="network", method="GET\r\n", url="http://127.0.0.1/", headers=[("a\r\n", "b")]),
+    "an activity of an undeclared Plot": ActivitiesCreate(id=900, ns="plot", items=[NewActivityRecord(activity=NOTE)]),
+    "a log of no time": Log(time=-(2**63), level=-(2**62), message="odd \0 line", fields=b"{"),
+}
+
+
+@pytest.mark.parametrize("message", HOSTILE.values(), ids=HOSTILE.keys())
+async def test_a_message_with_hostile_fields_does_no_harm(runtime: Runtime, web: Web, message: Message) -> None:
+    """The host refuses the call; whether the execution then fails or not, only it is concerned."""
+    instance = await runtime.run(GARBLES, base_url=web.url)
+    await runtime.finish(await runtime.queue(instance, "say", payload(frame(message)), "return"))
+    assert set(await runtime.keys(instance)) <= {"half"}
+    assert await runtime.storage.tasks(instance) == []
+    await assert_goes_on(runtime, instance)

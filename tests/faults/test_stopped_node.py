@@ -1,0 +1,56 @@
+"""SIGTERM: running executions finish, nothing new is begun, and the node ends with 0."""
+
+from __future__ import annotations
+
+import signal
+
+from tests.faults.books import close_books, open_books, progress
+from tests.harness.checks import assert_idle, one, rows
+from tests.harness.commands import Cli
+from tests.harness.waiting import until
+from tests.harness.web import Web
+
+
+def test_a_running_execution_finishes_and_the_node_ends_with_0(cli: Cli, web: Web) -> None:
+    web.hold(together=2)
+    (instance,) = open_books(cli, web, 1)
+    web.finish()
+    with cli.serving() as node:
+        invoke = cli.begin("invoke", instance, "meet", "--args", '["a"]', "--json")
+        until(lambda: web.asked("/one/a"), "the execution to be in the middle of its request")
+        node.signal(signal.SIGTERM)
+        until(lambda: "stopping" in cli.log_tail(), "the node to have heard")
+        assert node.lives
+        web.visit("/one/b")
+        assert node.wait() == 0
+        assert invoke.result()["result"] == "a"
+    assert rows(cli.database, "select status, attempt from executions where method = 'meet'") == [("succeeded", 1)]
+    assert_idle(cli.database)
+
+
+def test_what_waits_is_left_for_the_next_node(cli: Cli, web: Web) -> None:
+    instances = open_books(cli, web, 4)
+    for _ in range(3):
+        with cli.serving() as node:
+            progress(cli, 5)
+            assert node.terminate() == 0
+        assert one(cli.database, "select count(*) from executions where status = 'running'") == 0
+        assert rows(cli.database, "select * from attempts") == []
+    close_books(cli, web, instances)
+
+
+def test_a_second_sigterm_ends_it_at_once_and_the_execution_runs_again(cli: Cli, web: Web) -> None:
+    web.hold(together=100)
+    (instance,) = open_books(cli, web, 1)
+    web.finish()
+    with cli.serving() as node:
+        invoke = cli.begin("invoke", instance, "meet", "--args", '["a"]', "--json")
+        until(lambda: web.asked("/one/a"), "the execution to be in the middle of its request")
+        node.signal(signal.SIGTERM)
+        until(lambda: "stopping" in cli.log_tail(), "the node to have heard")
+        node.signal(signal.SIGTERM)
+        assert node.wait() == 128 + signal.SIGTERM
+    web.hold(together=1)
+    assert invoke.result()["result"] == "a"
+    assert one(cli.database, "select cast(value as text) from store where key = 'met'") == "1"
+    assert_idle(cli.database)
