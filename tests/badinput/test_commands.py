@@ -11,7 +11,6 @@ from tests.badinput.aftermath import BENIGN
 from tests.harness.checks import one
 from tests.harness.commands import Cli
 
-
 KEPT = """
     select (select count(*) from executions where method != 'benign') || ' ' || (select count(*) from store)
         || ' ' || (select count(*) from versions) || ' ' || (select count(*) from priorities) || ' ' || (select status from instances)

@@ -1,6 +1,7 @@
 """Every way to end a method badly, beside one that is good."""
 
 import asyncio
+import contextlib
 import ctypes
 import datetime as dt
 import os
@@ -196,10 +197,8 @@ class Misbehaves(Twist):
 
     async def by_ignoring_cancellation(self) -> None:
         while True:
-            try:
+            with contextlib.suppress(BaseException):
                 await asyncio.sleep(60)
-            except BaseException:  # noqa: BLE001 — the point
-                continue
 
     # ── Results ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -271,7 +270,7 @@ class Misbehaves(Twist):
 
     def with_patched_library(self) -> None:
         """Break what the SDK stands on; only this process may notice."""
-        vars(dt)["datetime"] = None
+        dt.__dict__["datetime"] = None
         sys.modules.clear()
 
     async def with_left_over_tasks(self) -> str:
