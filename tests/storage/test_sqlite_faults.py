@@ -121,7 +121,7 @@ class NotingFile(apsw.VFSFile):
 
     def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802 - SQLite's name
         """Note what is written."""
-        super().xWrite(data, offset)  # pyright: ignore[reportUnknownMemberType]
+        super().xWrite(data, offset)
         self.files.written += len(data)
 
     def xSync(self, flags: int) -> None:  # noqa: N802 - SQLite's name
