@@ -72,7 +72,9 @@ class FrameDecoder:
                 if length > FRAME_LIMIT:
                     raise FrameError(f"a frame of {length:,} bytes is over the limit of {FRAME_LIMIT:,}")
                 if len(self._message) + length > self._limit:
-                    raise FrameError(f"a message of {len(self._message) + length:,} bytes or more is over the limit of {self._limit:,}")
+                    raise FrameError(
+                        f"a message of {len(self._message) + length:,} bytes or more is over the limit of {self._limit:,}"
+                    )
                 if header & _MORE and not length:
                     raise FrameError("an empty frame cannot be continued")
                 end = start + _HEADER.size + length

@@ -24,7 +24,9 @@ PROTOCOL: Final = 1
 Json = bytes
 """The UTF-8 text of one JSON value."""
 
-Trigger = Literal["activate", "upgrade", "deactivate", "task", "webhook", "activity", "note", "intent", "schedule", "callback", "invoke"]
+Trigger = Literal[
+    "activate", "upgrade", "deactivate", "task", "webhook", "activity", "note", "intent", "schedule", "callback", "invoke"
+]
 
 
 class Message(Struct, array_like=True, tag_field="message_is", tag=True, frozen=True, kw_only=True):
