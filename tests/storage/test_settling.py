@@ -11,6 +11,7 @@ from ropewalk.storage.records import (
     Attempt,
     CancelTask,
     CancelTasks,
+    ChangeActivity,
     DropCallback,
     DropCallbacks,
     DropValue,
@@ -18,12 +19,13 @@ from ropewalk.storage.records import (
     ErrorInfo,
     LogLine,
     LogQuery,
+    PutActivity,
     PutCallback,
     PutValue,
     Usage,
     Verdict,
 )
-from ropewalk.wire.messages import Target
+from ropewalk.wire.messages import ActivityRecord, Target
 from tests.storage.scene import BOOM, NODE, SECOND, Scene
 
 
@@ -102,6 +104,32 @@ async def test_an_effect_that_does_not_apply_leaves_the_whole_settlement_out(sce
     assert await values(scene, "a") == {}
     assert (await scene.execution(taken)).status == "running"
     await scene.succeed(claim)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        PutValue(ns="", key="\ud800", value=b"1"),
+        ChangeActivity(activity="a", changes={"done_at": 2**70}),
+        ChangeActivity(activity="a", changes={"title": "\udfff"}),
+        ChangeActivity(activity="a", changes={"meta": b"[1]"}),
+    ],
+)
+async def test_what_cannot_be_stored_does_not_apply(scene: Scene, wrong: AnyEffect) -> None:
+    await running(scene)
+    claim = await scene.claim()
+    activity = PutActivity(activity=ActivityRecord(id="a", type="note", title="", priority=scene.priority))
+    with pytest.raises(DoesNotApply):
+        await scene.succeed(claim, activity, wrong)
+    await scene.succeed(claim)
+
+
+async def test_a_line_with_an_odd_level_keeps_nothing_from_settling(scene: Scene) -> None:
+    id_, _ = await running(scene)
+    claim = await scene.claim()
+    line = LogLine(time=2**64 - 1, level=2**64 - 1, message="odd", attempt=1)
+    await scene.storage.settle(replace(scene.settlement(claim, Verdict(status="succeeded")), logs=[line]))
+    assert [found.line.message for found in await scene.storage.logs(LogQuery(execution=id_))] == ["odd"]
 
 
 async def test_a_store_that_would_be_too_large_does_not_apply(scene: Scene) -> None:

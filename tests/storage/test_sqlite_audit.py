@@ -114,6 +114,18 @@ async def test_named_holds_are_no_problem(scene: Scene) -> None:
     assert await scene.problems() == []
 
 
+async def test_a_suspended_instance_rests_however_much_it_has_to_do(scene: Scene, tmp_path: Path) -> None:
+    await scene.active()
+    await scene.enqueue("i1")
+    await scene.enqueue("i1")
+    claim = await scene.claim()
+    damage(tmp_path, "UPDATE instances SET status = 'suspended'")
+    assert (await scene.succeed(claim, next=True)).next is None
+    await scene.enqueue("i1")
+    assert (await scene.storage.workload()).ready == 0
+    assert await scene.storage.next_wake() is None
+
+
 async def test_a_failed_activation_that_lost_its_instances_status_can_be_retried(scene: Scene, tmp_path: Path) -> None:
     await scene.activate()
     claim = await scene.claim()

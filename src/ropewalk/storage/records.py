@@ -209,7 +209,8 @@ class Execution(Kept, frozen=True, kw_only=True):
 class Claim(Kept, frozen=True, kw_only=True):
     """The right to run one execution: nobody else touches the instance until `epoch` changes.
 
-    `execution.attempt` is the number of the attempt that begins now.
+    `execution.attempt` is the number of the attempt that begins now, `instance.version` the version that it runs: for an `upgrade` that
+    is the one it upgrades to, and `previous_version` the one that the instance still has.
     """
 
     instance: Instance

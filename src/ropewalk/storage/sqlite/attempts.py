@@ -53,8 +53,16 @@ def running_of(tx: Transaction, state: InstanceState) -> Running | None:
 def keep_logs(tx: Transaction, instance: str, execution: int, lines: Sequence[LogLine]) -> None:
     """Keep log lines of an execution, in order."""
     if lines:
-        rows = [(instance, execution, line.attempt, line.time, line.level, line.message, line.fields) for line in lines]
+        rows = [
+            (instance, execution, line.attempt, _fitting(line.time), _fitting(line.level), line.message, line.fields)
+            for line in lines
+        ]
         tx.run_many(_KEEP_LOG, rows)
+
+
+def _fitting(number: int) -> int:
+    """Return a number that a guest chose, as one that can be stored: no line may keep an attempt from settling."""
+    return max(-(2**63), min(number, 2**63 - 1))
 
 
 def keep_attempt(tx: Transaction, execution: int, attempt: Attempt) -> None:

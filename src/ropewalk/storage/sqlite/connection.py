@@ -52,6 +52,10 @@ def open_database(path: Path, *, create: bool) -> tuple[Connection, Connection]:
     return writer, reader
 
 
+# Beside these connections nothing in this process may open and close the file: closing any descriptor of it drops the locks that the
+# process holds on it (https://sqlite.org/howtocorrupt.html, 2.2).
+
+
 def open_reader(path: Path) -> Connection:
     """Return a further connection that can only read."""
     reader = _connect(path, _READER_CACHE)

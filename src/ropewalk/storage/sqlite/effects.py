@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+import msgspec
+
 from ropewalk.clock import Micros
 from ropewalk.storage.interface import DoesNotApply
 from ropewalk.storage.records import (
@@ -38,13 +40,20 @@ from ropewalk.storage.sqlite.scheduling import WAITING, add_execution, cancel_wa
 MANY: Final = 256
 """Effects from which on a settlement is too long for the event loop's thread."""
 
+LONG: Final = 128 * 1024
+"""Bytes of one value or event from which on writing it is, too."""
+
 UNBOUNDED: Final = frozenset({DropValues, CancelTasks, DropCallback, DropCallbacks, DropActivity})
 """Effects that may touch any number of rows."""
 
 
 def are_heavy(effects: Sequence[AnyEffect]) -> bool:
     """Return whether applying these may take long."""
-    return len(effects) > MANY or any(type(effect) in UNBOUNDED for effect in effects)
+    return len(effects) > MANY or any(map(_is_heavy, effects))
+
+
+def _is_heavy(effect: AnyEffect) -> bool:
+    return type(effect) in UNBOUNDED or (type(effect) is PutValue and len(effect.value) > LONG)
 
 
 def apply_effects(tx: Transaction, state: InstanceState, effects: Sequence[AnyEffect], at: Micros, limits: StorageLimits) -> None:
@@ -57,13 +66,19 @@ def apply_effects(tx: Transaction, state: InstanceState, effects: Sequence[AnyEf
         return
     before = (state.store_bytes, state.pending, state.pending_bytes, state.callbacks)
     for effect in effects:
-        _APPLY[type(effect)](tx, state, effect, at)
+        try:
+            _APPLY[type(effect)](tx, state, effect, at)
+        except _UNSTORABLE as error:
+            raise DoesNotApply(f"{type(effect).__name__} holds what cannot be stored: {error}") from error
     after = (state.store_bytes, state.pending, state.pending_bytes, state.callbacks)
     allowed = (limits.store_bytes, limits.pending, limits.pending_bytes, limits.callbacks)
     for what, old, new, limit in zip(_LIMITED, before, after, allowed, strict=True):
         if new > limit and new > old:
             raise DoesNotApply(f"instance {state.id} would have {new:,} {what}, and may have {limit:,}")
 
+
+_UNSTORABLE = (OverflowError, UnicodeError, TypeError, msgspec.MsgspecError)
+"""What the driver raises for numbers of more than 64 bits and text that is none, and what meta raises that is no object."""
 
 _LIMITED = ("bytes in its store", "pending executions", "bytes of pending executions", "callbacks")
 

@@ -39,7 +39,7 @@ from ropewalk.storage.records import (
 from ropewalk.storage.sqlite import audit, claiming, deploying, executions, lifecycle, nodes, settling, upkeep, workspace
 from ropewalk.storage.sqlite.committer import Committer
 from ropewalk.storage.sqlite.driver import Connection
-from ropewalk.storage.sqlite.effects import are_heavy
+from ropewalk.storage.sqlite.effects import LONG, are_heavy
 from ropewalk.storage.sqlite.reading import Reader
 from ropewalk.storage.sqlite.values import write_values
 from ropewalk.wire.messages import Json, NoteRecord, PriorityRecord, Target
@@ -116,7 +116,7 @@ class SqliteStorage:
 
     async def enqueue(self, new: NewExecution) -> str:
         """Store an event."""
-        return await self._write(lambda tx: executions.enqueue(tx, new, self._limits))
+        return await self._write(lambda tx: executions.enqueue(tx, new, self._limits), heavy=len(new.event) > LONG)
 
     async def claim(self, node: str, limit: int, *, only: str | None = None) -> list[Claim]:
         """Lease instances. One who cancels this may hold leases that it doesn't know of, until `release`."""
