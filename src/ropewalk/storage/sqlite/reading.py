@@ -275,17 +275,20 @@ _NEXT_WAKE: Final = """
     SELECT wake_at FROM instances INDEXED BY instances_wake WHERE wake_at IS NOT NULL ORDER BY wake_at LIMIT 1
     """
 
-# What may run: nothing of a suspended or failed instance does, so it doesn't keep the database busy.
-_MAY_RUN: Final = "i.status NOT IN ('suspended', 'failed', 'gone', 'erased')"
+# Nothing of a suspended or failed instance runs, so it doesn't keep the database busy. What is ready is counted from its index alone, and
+# what rests is taken away: a node asks this often.
+_RESTING: Final = "FROM instances i INDEXED BY instances_resting"
+_RESTS: Final = "i.status IN ('suspended', 'failed', 'gone')"
 
 _WORKLOAD: Final = f"""
     SELECT
-        (SELECT count(*) FROM executions e INDEXED BY executions_ready CROSS JOIN instances i ON i.id = e.instance
-            WHERE e.seq IS NOT NULL AND {_MAY_RUN}),
+        (SELECT count(*) FROM executions INDEXED BY executions_ready WHERE seq IS NOT NULL)
+            - (SELECT count(*) {_RESTING} CROSS JOIN executions e INDEXED BY executions_ready ON e.instance = i.id
+                WHERE {_RESTS} AND e.seq IS NOT NULL),
         (SELECT count(*) FROM instances INDEXED BY instances_wake WHERE wake_at > 0 AND wake_at <= ?1),
-        (SELECT count(*) FROM instances WHERE running IS NOT NULL),
+        (SELECT count(*) FROM instances INDEXED BY instances_leased WHERE node IS NOT NULL),
         (SELECT count(*) FROM executions e INDEXED BY executions_retrying CROSS JOIN instances i ON i.id = e.instance
-            WHERE e.status = 'retrying' AND e.due > ?1 AND {_MAY_RUN})
+            WHERE e.status = 'retrying' AND e.due > ?1 AND NOT {_RESTS})
     """
 
 _OF_INSTANCE: Final = "FROM executions e CROSS JOIN instances i ON i.id = e.instance"

@@ -9,7 +9,10 @@ from ropewalk.clock import Micros
 from ropewalk.storage.sqlite.committer import Transaction
 from ropewalk.storage.sqlite.lifecycle import cancel_some
 
-_GONE: Final = "SELECT id FROM instances INDEXED BY instances_gone WHERE status = 'gone' LIMIT 1"
+_GONE: Final = """
+    SELECT id FROM instances INDEXED BY instances_resting
+    WHERE status IN ('suspended', 'failed', 'gone') AND status = 'gone' LIMIT 1
+    """
 
 _ERASE_VALUES: Final = """
     DELETE FROM store WHERE (instance, ns, key) IN (SELECT instance, ns, key FROM store WHERE instance = ? LIMIT ?)

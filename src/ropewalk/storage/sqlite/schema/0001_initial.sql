@@ -72,7 +72,7 @@ CREATE TABLE instances (
 CREATE INDEX instances_wake ON instances (wake_at, served) WHERE wake_at IS NOT NULL;
 CREATE INDEX instances_leased ON instances (node) WHERE node IS NOT NULL;
 CREATE INDEX instances_twist ON instances (twist);
-CREATE INDEX instances_gone ON instances (status) WHERE status = 'gone';
+CREATE INDEX instances_resting ON instances (status) WHERE status IN ('suspended', 'failed', 'gone');
 
 
 -- Executions ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
