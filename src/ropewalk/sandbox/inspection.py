@@ -7,16 +7,12 @@ FileNotFoundError, both OSError.
 from __future__ import annotations
 
 import os
-import re
 from typing import Final
 
 from msgspec import Struct
 
-_STATUS: Final = re.compile(
-    rb"\nPPid:\t(\d+)\n.*\nNSpid:\t(?:\d+\t)*(\d+)\n(?:.*\nVmHWM:\s+(\d+) kB\n.*\nVmData:\s+(\d+) kB\n)?.*\nThreads:\t(\d+)\n",
-    re.DOTALL,
-)
 _NULL_DEVICE: Final = os.stat(os.devnull).st_rdev
+_OWN_DESCRIPTORS: Final = {"0", "1", "2", "3"}
 
 
 class Status(Struct, frozen=True, kw_only=True):
@@ -32,11 +28,23 @@ class Status(Struct, frozen=True, kw_only=True):
 def read_status(fd: int) -> Status:
     """Return what an open /proc/PID/status says now."""
     text = os.pread(fd, 8192, 0)
-    found = _STATUS.search(text)
-    if found is None:
-        raise ProcessLookupError("the process has ended")
-    parent, pid, peak, data, threads = (int(group or 0) for group in found.groups())
-    return Status(parent=parent, pid=pid, peak=peak * 1024, data=data * 1024, threads=threads)
+    return Status(
+        parent=int(_field(text, b"\nPPid:\t")),
+        pid=int(_field(text, b"\nNSpid:\t").split()[-1]),
+        peak=_kilobytes(text, b"\nVmHWM:\t"),
+        data=_kilobytes(text, b"\nVmData:\t"),
+        threads=int(_field(text, b"\nThreads:\t")),
+    )
+
+
+def _field(text: bytes, name: bytes) -> bytes:
+    start = text.find(name)
+    return text[start + len(name) : text.find(b"\n", start + 1)] if start >= 0 else b""
+
+
+def _kilobytes(text: bytes, name: bytes) -> int:
+    """Return a size in bytes; a process that has ended has no memory, and no such line."""
+    return int(_field(text, name).removesuffix(b" kB") or 0) * 1024
 
 
 def open_status(pid: int) -> int:
@@ -44,23 +52,33 @@ def open_status(pid: int) -> int:
     return os.open(f"/proc/{pid}/status", os.O_RDONLY | os.O_CLOEXEC)
 
 
-def holds_socket(pid: int, inode: int) -> bool:
-    """Whether any descriptor of the process is the socket `inode`."""
-    folder, socket = f"/proc/{pid}/fd", f"socket:[{inode}]"
-    for name in os.listdir(folder):
-        try:
-            if os.readlink(f"{folder}/{name}") == socket:
-                return True
-        except FileNotFoundError:
-            pass  # closed meanwhile
-    return False
+class Descriptors:
+    """The open descriptors of a process, looked at again and again."""
+
+    def __init__(self, pid: int) -> None:
+        self._folder = os.open(f"/proc/{pid}/fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def close(self) -> None:
+        """Look no more."""
+        os.close(self._folder)
+
+    def include(self, inode: int) -> bool:
+        """Whether any of them is the socket `inode`."""
+        socket, folder = f"socket:[{inode}]", self._folder
+        for name in os.listdir(folder):
+            try:
+                if os.readlink(name, dir_fd=folder) == socket:
+                    return True
+            except FileNotFoundError:
+                pass  # closed meanwhile
+        return False
 
 
 def holds_only(pid: int, inode: int) -> bool:
     """Whether the process has the null device as 0 to 2, the socket `inode` as 3, and nothing else open."""
     folder = f"/proc/{pid}/fd"
     return (
-        sorted(os.listdir(folder)) == ["0", "1", "2", "3"]
+        set(os.listdir(folder)) == _OWN_DESCRIPTORS
         and os.readlink(f"{folder}/3") == f"socket:[{inode}]"
         and all(os.stat(f"{folder}/{number}").st_rdev == _NULL_DEVICE for number in (0, 1, 2))
     )

@@ -283,6 +283,7 @@ class VersionZygote:
         self._on_gone = on_gone
         self._pid = 0
         self._pidfd = -1
+        self._descriptors: inspection.Descriptors | None = None
         self._closed = False
         self._watch: CpuWatch | None = None
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -309,7 +310,8 @@ class VersionZygote:
             self._watch.cancel()
         self._loop.remove_reader(self._control.fileno())
         self._control.close()
-        if self._pidfd >= 0:
+        if self._descriptors is not None:
+            self._descriptors.close()
             _end_process(self._pidfd)
         for newborn in list(self.newborn.values()):
             self._drop(newborn)
@@ -338,7 +340,7 @@ class VersionZygote:
 
     def _confined(self, pid: int) -> None:
         """It runs under its rules, and no author's code yet: set its limits, then have it import."""
-        self._pid, self._pidfd = pid, os.pidfd_open(pid)
+        self._pid, self._pidfd, self._descriptors = pid, os.pidfd_open(pid), inspection.Descriptors(pid)
         self._timer.cancel()
         self._watch = CpuWatch(self._loop, pid, IMPORT_SECONDS, IMPORT_SECONDS, self._import_over)
         self._limit_memory(self._root.image_data)
@@ -503,7 +505,7 @@ class VersionZygote:
         if self._closed:
             self._discard(birth.pidfd, birth.status_fd)
             return
-        if inspection.holds_socket(self._pid, newborn.inode):
+        if self._descriptors is not None and self._descriptors.include(newborn.inode):
             newborn.looks += 1
             self._loop.remove_reader(newborn.connection.fileno())
             if newborn.looks < _MOST_LOOKS:
