@@ -35,6 +35,15 @@ PATTERNS = {
     ),
     "wait_for": ("return await asyncio.wait_for(self.later(3), 5)", 3),
     "to_thread": ("return await asyncio.to_thread(sum, [1, 2])", 3),
+    "call back from a thread": (
+        """
+        loop = asyncio.get_running_loop()
+        def read():
+            return asyncio.run_coroutine_threadsafe(self.get("a", default=4), loop).result(5)
+        return await asyncio.to_thread(read)
+        """,
+        4,
+    ),
     "run_in_executor": ("return await asyncio.get_running_loop().run_in_executor(None, sum, [1, 2])", 3),
     "queue, twice": (
         """

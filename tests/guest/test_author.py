@@ -187,6 +187,11 @@ REFUSED = {
     "hides the SDK's property": ("class Sample(Twist):\n    log = 5", "BadTwist", "Sample.log hides"),
     "tool under a taken name": ("class Sample(Twist):\n    execution = Plot()", "BadTwist", "Sample.execution hides"),
     "tool's class": ("class Sample(Twist):\n    plot = Plot", "BadTwist", "write plot = Plot(...)"),
+    "own tool's class": (
+        "class Part(Tool): ...\nclass Sample(Twist):\n    class Fine(Tool): ...\n    part = Part",
+        "BadTwist",
+        "write part = Part(...)",
+    ),
     "limits": ("class Sample(Twist):\n    limits = {'cpu': 5}", "BadTwist", "write limits = Limits(...)"),
     "limits' values": ("class Sample(Twist):\n    limits = Limits(cpu=-1)", "ValueError", "Limits(cpu=)=-1 is not above zero"),
     "limits' names": ("class Sample(Twist):\n    limits = Limits(cpus=1)", "TypeError", "cpus"),

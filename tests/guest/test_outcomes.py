@@ -160,7 +160,17 @@ def test_causes_in_a_circle_end(twist: MakeVersion) -> None:
         assert "ValueError: a" in guest.raised().traceback
 
 
-@pytest.mark.parametrize("code", ["x = bytearray(10 ** 10)", "x = []\n    while True: x.append(bytes(100_000))"])
+@pytest.mark.parametrize(
+    "code",
+    [
+        "x = bytearray(10 ** 10)",
+        "x = []\n    while True: x.append(bytes(100_000))",
+        "self.x = []\n    while True: self.x.append(bytes(100_000))",
+        "self.x = []\n    while True: self.x.append([])",
+        "self.x = {}\n    while True: self.x[str(len(self.x))] = {}",
+        "await asyncio.sleep(0)\n    self.x = []\n    while True: self.x.append([])",
+    ],
+)
 def test_too_much_memory_is_told_by_name(twist: MakeVersion, code: str) -> None:
     with twist(f"async def main(self):\n    {code}").attempt(memory=64 * 1024 * 1024) as guest:
         raised = guest.raised()

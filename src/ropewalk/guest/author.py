@@ -215,7 +215,8 @@ def _check_unit(cls: type[Unit]) -> None:
                 )
             if (name in LIFECYCLE and issubclass(cls, Twist)) or (name in _HOOKS and issubclass(cls, Tool)):
                 _check_called(cls, name, value)
-            if isinstance(value, type) and issubclass(value, Tool | BuiltIn) and value.__module__ != base.__module__:
+            own = f"{base.__qualname__}.{name}"  # a class written there is no tool that lacks its parentheses
+            if isinstance(value, type) and issubclass(value, Tool | BuiltIn) and value.__qualname__ != own:
                 raise BadTwist(
                     f"{cls.__name__}.{name} is the class {value.__name__} itself: write {name} = {value.__name__}(...)"
                 )
