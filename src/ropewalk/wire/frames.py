@@ -85,7 +85,8 @@ class FrameDecoder:
                 if header & _MORE:
                     self._message += body
                 elif self._message:
-                    whole = bytes(self._message + body)
+                    self._message += body
+                    whole = bytes(self._message)
                     self._message.clear()
                     yield whole
                 else:
