@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from ropewalk.wire.messages import Finished, StoreRead
+from ropewalk.wire.messages import Fetch, Finished, HttpAnswer, StoreRead
 from tests.guest.playing import Guest, MakeVersion
 
 PATTERNS = {
@@ -312,6 +312,15 @@ def test_an_exception_group_says_each_part(twist: MakeVersion, before: str) -> N
     assert raised.type == "ExceptionGroup"
     assert "ValueError: part" in raised.traceback
     assert "ropewalk/guest" not in raised.traceback
+
+
+def test_the_largest_answer_fits_into_the_memory_that_there_is(twist: MakeVersion) -> None:
+    body = (
+        "network = Network(urls=['*'])\nasync def main(self):\n    return len((await self.network.fetch('https://a.b')).content)"
+    )
+    with twist(body).attempt(memory=128 * 2**20) as guest:
+        guest.answers[Fetch] = lambda call: HttpAnswer(status=200, headers=[], body=bytes(32 * 2**20), url=call.url)
+        assert guest.result() == 32 * 2**20
 
 
 def test_answers_may_be_large(twist: MakeVersion) -> None:

@@ -217,6 +217,11 @@ REFUSED = {
         "BadTwist",
         "use a subclass of ropewalk.Options",
     ),
+    "options assigned": (
+        "class O(Options): ...\nclass Sample(Twist):\n    options = O()",
+        "BadTwist",
+        "Sample.options has no annotation: write options: O",
+    ),
     "options unresolvable": ("class Sample(Twist):\n    options: 'Gone'", "BadTwist", "Sample.options cannot be resolved"),
     "an option's type unresolvable": (
         "class O(Options):\n    one: 'Gone'\nclass Sample(Twist):\n    options: O",

@@ -263,6 +263,10 @@ def _options_class(cls: type[Unit]) -> type[Options] | None:
     """Return the Options class that a unit annotates as `options`."""
     for base in cls.__mro__:
         annotation = inspect.get_annotations(base).get("options")
+        if annotation is None and "options" in vars(base):
+            raise BadTwist(
+                f"{_place(base)}{base.__name__}.options has no annotation: write options: {_type_of(vars(base)['options'])}"
+            )
         if annotation is None:
             continue
         namespace = vars(sys.modules[base.__module__])
@@ -279,6 +283,10 @@ def _options_class(cls: type[Unit]) -> type[Options] | None:
             )
         return _checked_options(options)
     return None
+
+
+def _type_of(options: object) -> str:
+    return options.__name__ if isinstance(options, type) else type(options).__name__
 
 
 def _checked_options(options: type[Options]) -> type[Options]:

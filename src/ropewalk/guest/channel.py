@@ -24,6 +24,7 @@ import msgspec
 
 from ropewalk import errors
 from ropewalk.errors import InvalidValue, RopewalkError, ValueTooLarge
+from ropewalk.sdk.values import plain_of
 from ropewalk.wire import messages
 from ropewalk.wire.frames import FRAME_LIMIT, MESSAGE_LIMIT_FROM_GUEST, MESSAGE_LIMIT_FROM_HOST, FrameDecoder, encode_frames
 from ropewalk.wire.messages import Answer, AnyCall, Call, Failure, Log, Start
@@ -36,10 +37,8 @@ _HEADER_SIZE: Final = 4
 
 
 def _plain(value: object) -> object:
-    """Return a text or number of a class of its own (a Callback, for one) as what it is."""
-    for kind in (str, int, float):
-        if isinstance(value, kind):
-            return kind(value)
+    if (plain := plain_of(value)) is not None:
+        return plain
     raise TypeError(f"`{type(value).__name__}` is of no use here")
 
 

@@ -80,11 +80,11 @@ class Plot(BuiltIn):
 
     # ── Activities ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def create_activity(self, activity: NewActivity, /) -> Activity:
+    async def create_activity(self, activity: NewActivity) -> Activity:
         """Create an activity with its notes, or update the one whose `source` is in its priority already."""
         return (await self.create_activities([activity]))[0]
 
-    async def create_activities(self, activities: Iterable[NewActivity], /) -> list[Activity]:
+    async def create_activities(self, activities: Iterable[NewActivity]) -> list[Activity]:
         """Create several activities, at most 1,000, in one request; returned in the same order."""
         bound = self._ropewalk
         host = bound.running.host
@@ -96,30 +96,28 @@ class Plot(BuiltIn):
         records: list[ActivityRecord] = await host.call(ActivitiesCreate(id=host.next_id(), ns=bound.ns, items=items))
         return [activity_of(record) for record in records]
 
-    async def update_activity(self, activity: ActivityRef, /, **changes: Unpack[ActivityChanges]) -> Activity:
+    async def update_activity(self, ref: ActivityRef, /, **changes: Unpack[ActivityChanges]) -> Activity:
         """Change the named fields of an activity and return it as it is then. Raises NotFound."""
         bound = self._ropewalk
         host = bound.running.host
         text = activity_changes_json(changes)
-        return activity_of(
-            await host.call(ActivityUpdate(id=host.next_id(), ns=bound.ns, activity=id_of(activity), changes=text))
-        )
+        return activity_of(await host.call(ActivityUpdate(id=host.next_id(), ns=bound.ns, activity=id_of(ref), changes=text)))
 
-    async def delete_activity(self, activity: ActivityRef, /) -> None:
+    async def delete_activity(self, ref: ActivityRef, /) -> None:
         """Remove an activity and its notes. Raises NotFound."""
         bound = self._ropewalk
         host = bound.running.host
-        await host.call(ActivityDelete(id=host.next_id(), ns=bound.ns, activity=id_of(activity)))
+        await host.call(ActivityDelete(id=host.next_id(), ns=bound.ns, activity=id_of(ref)))
 
-    async def get_activity(self, id: UUID | str, /) -> Activity | None:  # noqa: A002 — the contract's name
+    async def get_activity(self, id: UUID | str) -> Activity | None:  # noqa: A002 — the contract's name
         """Return an activity by its id, None when it is not there."""
         return await self._get(activity=id_of(id))
 
-    async def get_activity_by_source(self, source: str, /) -> Activity | None:
+    async def get_activity_by_source(self, source: str) -> Activity | None:
         """Return an activity by its `source`, None when there is none."""
         return await self._get(source=source)
 
-    async def get_activity_by_meta(self, key: str, value: object, /) -> Activity | None:
+    async def get_activity_by_meta(self, key: str, value: object) -> Activity | None:
         """Return an activity whose `meta` has this value under this key, None when there is none."""
         return await self._get(meta=(key, encode(value, "the value of", key)))
 
@@ -151,11 +149,11 @@ class Plot(BuiltIn):
 
     # ── Notes ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def create_note(self, activity: ActivityRef, note: NewNote, /) -> Note:
+    async def create_note(self, ref: ActivityRef, note: NewNote) -> Note:
         """Add a note to an activity, or update the one whose `key` it has already. Raises NotFound."""
-        return (await self.create_notes(activity, [note]))[0]
+        return (await self.create_notes(ref, [note]))[0]
 
-    async def create_notes(self, activity: ActivityRef, notes: Iterable[NewNote], /) -> list[Note]:
+    async def create_notes(self, ref: ActivityRef, notes: Iterable[NewNote]) -> list[Note]:
         """Add several notes, at most 1,000, in one request; returned in the same order. Raises NotFound."""
         bound = self._ropewalk
         host = bound.running.host
@@ -164,25 +162,25 @@ class Plot(BuiltIn):
         records = await self._note_records(given)
         if not records:
             return []
-        message = NotesCreate(id=host.next_id(), ns=bound.ns, activity=id_of(activity), notes=records)
-        return await self._notes(await host.call(message), activity)
+        message = NotesCreate(id=host.next_id(), ns=bound.ns, activity=id_of(ref), notes=records)
+        return await self._notes(await host.call(message), ref)
 
-    async def update_note(self, note: NoteRef, /, **changes: Unpack[NoteChanges]) -> Note:
+    async def update_note(self, ref: NoteRef, /, **changes: Unpack[NoteChanges]) -> Note:
         """Change the named fields of a note and return it as it is then. Raises NotFound."""
         bound = self._ropewalk
         host = bound.running.host
         links = await self._link_records(changes["links"]) if "links" in changes else None
         text = note_changes_json(changes, links)
-        record: NoteRecord = await host.call(NoteUpdate(id=host.next_id(), ns=bound.ns, note=id_of(note), changes=text))
-        known = note.activity if isinstance(note, Note) else record.activity
+        record: NoteRecord = await host.call(NoteUpdate(id=host.next_id(), ns=bound.ns, note=id_of(ref), changes=text))
+        known = ref.activity if isinstance(ref, Note) else record.activity
         return (await self._notes([record], known))[0]
 
-    async def get_notes(self, activity: ActivityRef, /) -> list[Note]:
+    async def get_notes(self, ref: ActivityRef) -> list[Note]:
         """Return the notes of an activity, oldest first. Raises NotFound."""
         bound = self._ropewalk
         host = bound.running.host
-        message = NotesList(id=host.next_id(), ns=bound.ns, activity=id_of(activity))
-        return await self._notes(await host.call(message), activity)
+        message = NotesList(id=host.next_id(), ns=bound.ns, activity=id_of(ref))
+        return await self._notes(await host.call(message), ref)
 
     # ── Between records and the wire ─────────────────────────────────────────────────────────────────────────────────────────
 

@@ -83,7 +83,7 @@ class Link(Struct, frozen=True, kw_only=True):
         return cls(kind="external", title=title, url=url)
 
     @classmethod
-    def callback(cls, title: str, callback_or_method: Callback | Callable[..., Awaitable[Any]], /, *args: object) -> Link:
+    def callback(cls, title: str, callback_or_method: Callback | Callable[..., Awaitable[Any]], *args: object) -> Link:
         """Return a link that runs a callback, or a method with bound arguments, when it is clicked."""
         if not isinstance(callback_or_method, str):
             return cls(kind="callback", title=title, run=callback_or_method, arguments=args)

@@ -216,7 +216,7 @@ class Unit:
         target = _target(unit, found, args, kwargs)
         return Callback(await host.call(CallbackCreate(id=host.next_id(), ns=bound.ns, target=target)))
 
-    async def run(self, callback: Callback | str, /, *event_args: object) -> Any:
+    async def run(self, callback: Callback | str, *event_args: object) -> Any:
         """Call a callback now, within this execution and on its budget, and return what its method returns.
 
         Raises:
@@ -231,7 +231,7 @@ class Unit:
         args, kwargs = method.bind_after(event_args, target.arguments)
         return await getattr(unit, method.name)(*args, **kwargs)
 
-    async def delete_callback(self, callback: Callback | str, /) -> None:
+    async def delete_callback(self, callback: Callback | str) -> None:
         """Forget a callback and cancel the tasks that use it; no error when it is gone already."""
         bound = self._ropewalk
         host = bound.running.host
@@ -289,7 +289,7 @@ class Unit:
         )
         return TaskToken(await host.call(message))
 
-    async def cancel_task(self, token_or_key: TaskToken | str, /) -> None:
+    async def cancel_task(self, token_or_key: TaskToken | str) -> None:
         """Cancel a pending task by its token or key; a running one finishes, and none is no error."""
         bound = self._ropewalk
         host = bound.running.host

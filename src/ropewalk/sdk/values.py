@@ -111,12 +111,20 @@ def _reader(wanted: Any) -> Callable[[Json], Any]:
 _cached_reader = lru_cache(maxsize=512)(_reader)
 
 
+def plain_of(value: object) -> str | int | float | None:
+    """Return a text or number of a class of its own (a Callback, for one) as what it is; None for anything else."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        return int.__int__(value)
+    return float.__float__(value) if isinstance(value, float) else None
+
+
 def _to_json(value: object) -> object:
     """Return something simpler for a value that msgspec does not know: its `enc_hook`."""
-    for base in (str, int, float):
-        if isinstance(value, base):
-            return base(value)
     kind: Any = type(value)
+    if (plain := plain_of(value)) is not None:
+        return plain
     dump = getattr(kind, "model_dump", None)
     if dump is not None:
         return dump(value, mode="json")
