@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -19,11 +20,9 @@ async def main(bundles: str) -> None:
     bench = Bench(ForkSource(bundles), Path(bundles))
     async with bench.running():
         image = bench.twist("import os, time; time.sleep(args[0]); return os.getuid(), os.listdir('/twist')")
-        print(json.dumps(await bench.run(image, 0)), flush=True)  # noqa: T201
+        print(json.dumps(await bench.run(image, 0)), flush=True)
         attempt = await bench.begin(image, "probe", 60)
-        import os
-
-        print(json.dumps([attempt.process.pid, *below(os.getpid())]), flush=True)  # noqa: T201
+        print(json.dumps([attempt.process.pid, *below(os.getpid())]), flush=True)
         await attempt.ended()
 
 

@@ -54,7 +54,7 @@ async def test_the_tree_has_only_what_is_needed(bench: Bench) -> None:
     assert found == [["module.py"], "EACCES", "EACCES"]
 
 
-@pytest.mark.parametrize("path", ["/proc", "/proc/self/status", "/etc/passwd", "/etc/hostname", "/home", "/var", "/sys", "/tmp"])  # noqa: S108
+@pytest.mark.parametrize("path", ["/proc", "/proc/self/status", "/etc/passwd", "/etc/hostname", "/home", "/var", "/sys", "/tmp"])
 async def test_files_of_the_host_are_not_there(bench: Bench, path: str) -> None:
     assert await ask(bench, f"attempt(lambda: os.open({path!r}, os.O_RDONLY))") == "ENOENT"
 
@@ -88,7 +88,15 @@ async def test_own_code_and_the_standard_library_can_be_read_late(bench: Bench) 
 
 async def test_the_environment_is_not_the_hosts(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROPEWALK_KEY", "a secret")
-    assert set(await ask(bench, "dict(os.environ)")) <= {"LANG", "LC_CTYPE", "TZ", "MALLOC_ARENA_MAX", "LD_BIND_NOW", "HOME", "PATH"}
+    assert set(await ask(bench, "dict(os.environ)")) <= {
+        "LANG",
+        "LC_CTYPE",
+        "TZ",
+        "MALLOC_ARENA_MAX",
+        "LD_BIND_NOW",
+        "HOME",
+        "PATH",
+    }
 
 
 async def test_it_runs_as_nobody_without_capabilities(bench: Bench) -> None:

@@ -72,7 +72,7 @@ def test_when_the_host_is_killed_nothing_goes_on(tmp_path: Path) -> None:
 def test_it_works_for_an_ordinary_user_and_the_systems_python(tmp_path_factory: pytest.TempPathFactory) -> None:
     if not _nobody_can_import_msgspec():
         pytest.skip("nobody cannot run the system's Python with msgspec here")
-    bundles = Path(subprocess.check_output(["mktemp", "-d"], text=True, user=NOBODY, env={"TMPDIR": "/tmp"}).strip())  # noqa: S108
+    bundles = Path(subprocess.check_output(["mktemp", "-d"], text=True, user=NOBODY, env={"TMPDIR": "/tmp"}).strip())
     try:
         with lonely_host(bundles, SYSTEM_PYTHON, NOBODY) as host:
             assert read(host) == [0, ["module.py"]]
