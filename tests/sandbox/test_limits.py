@@ -54,15 +54,26 @@ async def test_waiting_is_ended_when_the_wall_time_is_over(bench: Bench) -> None
     assert time.monotonic() - began < 5
 
 
-async def test_memory_beyond_the_limit_is_refused(bench: Bench) -> None:
+async def test_memory_beyond_the_limit_ends_it(bench: Bench) -> None:
     image = bench.twist("held = bytearray(args[0]); return len(held)", limits=Limits(memory=32 * MIB))
     assert await bench.run(image, 24 * MIB) == 24 * MIB
     attempt = await bench.begin(image, "probe", 40 * MIB)
-    assert (await attempt.error()).type == "memory_limit"
+    assert (await attempt.ended()).limit == "memory_limit"
 
 
-async def test_memory_in_many_small_pieces_is_refused_too(bench: Bench) -> None:
+async def test_memory_in_many_small_pieces_ends_it_too(bench: Bench) -> None:
     attempt = await bench.begin(bench.twist("held = []\nwhile True: held.append([0] * 100)", limits=Limits(memory=16 * MIB)))
+    assert (await attempt.ended()).limit == "memory_limit"
+
+
+async def test_memory_that_was_given_back_was_too_much_all_the_same(bench: Bench) -> None:
+    image = bench.twist("held = bytearray(40 << 20); del held; return 1", limits=Limits(memory=32 * MIB))
+    attempt = await bench.begin(image)
+    assert (await attempt.ended()).limit == "memory_limit"
+
+
+async def test_memory_that_nobody_could_have_is_refused(bench: Bench) -> None:
+    attempt = await bench.begin(bench.twist("return len(bytearray(3 << 30))", limits=Limits(memory=32 * MIB)))
     assert (await attempt.error()).type == "memory_limit"
 
 

@@ -54,7 +54,7 @@ def assess(facts: HostFacts) -> Assessment:
             Finding(
                 means="memory",
                 state="enforced",
-                detail="RLIMIT_DATA per process: the pristine image and the limit; shared memory and memfd are refused",
+                detail="each process is looked at every 20 ms and when it is done; RLIMIT_DATA bounds it; shared memory and memfd are refused",
             ),
         ]
     )

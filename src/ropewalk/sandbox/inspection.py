@@ -16,23 +16,30 @@ _OWN_DESCRIPTORS: Final = {"0", "1", "2", "3"}
 
 
 class Status(Struct, frozen=True, kw_only=True):
-    """From /proc/PID/status: `pid` is its number inside the sandbox, `peak` and `data` are bytes, 0 when it has no memory any more."""
+    """From /proc/PID/status: `pid` is its number inside the sandbox; sizes are bytes, 0 when it has no memory any more.
+
+    `peak` is the most that was resident, `data` what could be written now, `data_peak` the most of that, whether touched or not: the
+    peak of the address space, less what is mapped from files now.
+    """
 
     parent: int
     pid: int
     peak: int
     data: int
+    data_peak: int
     threads: int
 
 
 def read_status(fd: int) -> Status:
     """Return what an open /proc/PID/status says now."""
     text = os.pread(fd, 8192, 0)
+    data = _kilobytes(text, b"\nVmData:\t")
     return Status(
         parent=int(_field(text, b"\nPPid:\t")),
         pid=int(_field(text, b"\nNSpid:\t").split()[-1]),
         peak=_kilobytes(text, b"\nVmHWM:\t"),
-        data=_kilobytes(text, b"\nVmData:\t"),
+        data=data,
+        data_peak=_kilobytes(text, b"\nVmPeak:\t") - _kilobytes(text, b"\nVmSize:\t") + data,
         threads=int(_field(text, b"\nThreads:\t")),
     )
 
@@ -45,6 +52,15 @@ def _field(text: bytes, name: bytes) -> bytes:
 def _kilobytes(text: bytes, name: bytes) -> int:
     """Return a size in bytes; a process that has ended has no memory, and no such line."""
     return int(_field(text, name).removesuffix(b" kB") or 0) * 1024
+
+
+def status_of(pid: int) -> Status:
+    """Return what /proc/PID/status says now."""
+    fd = open_status(pid)
+    try:
+        return read_status(fd)
+    finally:
+        os.close(fd)
 
 
 def open_status(pid: int) -> int:

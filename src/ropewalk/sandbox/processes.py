@@ -31,6 +31,12 @@ READ_SIZE: Final = 64 * 1024
 """Most bytes read from one guest before others have their turn."""
 
 _CPUS: Final = len(os.sched_getaffinity(0))
+MEMORY_CHECK: Final = 0.02
+"""Seconds between two looks at how much memory a process holds: it cannot fill more than some tens of megabytes meanwhile."""
+
+MEMORY_ROOM: Final = 1024 * 1024 * 1024
+"""Bytes beyond its memory limit that a process may map (RLIMIT_DATA): so that what asks for too much at once gets it, and is ended."""
+
 _SHORTEST_CHECK: Final = 0.004
 """Seconds between two looks at a CPU clock, at the least."""
 
@@ -51,40 +57,65 @@ def cpu_seconds(pid: int) -> float:
         return 0.0
 
 
-class CpuWatch:
-    """Calls `over` when a process has used its CPU or its wall time, with the name of that limit.
+class Watch:
+    """Calls `over` when a process has used its CPU, its wall time or its memory, with the name of that limit.
+
+    Memory is looked at every `MEMORY_CHECK`; the CPU clock when the rest of the budget could have been used up on every CPU.
 
     Args:
         loop: runs the timer.
         pid: the process on the host.
         cpu: seconds of CPU from now on.
         wall: seconds from now.
+        has_too_much: whether it holds more memory than it may.
         over: called at most once.
     """
 
-    __slots__ = ("_cpu_end", "_loop", "_over", "_pid", "_timer", "_wall_end")
+    __slots__ = ("_cpu_check", "_cpu_end", "_has_too_much", "_loop", "_over", "_pid", "_timer", "_wall_end")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, pid: int, cpu: float, wall: float, over: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        pid: int,
+        cpu: float,
+        wall: float,
+        has_too_much: Callable[[], bool],
+        over: Callable[[str], None],
+    ) -> None:
         self._loop = loop
         self._pid = pid
         self._over = over
+        self._has_too_much = has_too_much
+        now = loop.time()
         self._cpu_end = cpu_seconds(pid) + cpu
-        self._wall_end = loop.time() + wall
-        self._timer = loop.call_later(min(wall, cpu / _CPUS), self._check)
+        self._cpu_check = now + cpu / _CPUS
+        self._wall_end = now + wall
+        self._timer = loop.call_at(self._next(now), self._check)
 
     def cancel(self) -> None:
         """Stop watching."""
         self._timer.cancel()
 
+    def _next(self, now: float) -> float:
+        return min(self._wall_end, self._cpu_check, now + MEMORY_CHECK)
+
     def _check(self) -> None:
-        left = self._cpu_end - cpu_seconds(self._pid)
         now = self._loop.time()
-        if left <= 0:
-            self._over("cpu_limit")
-        elif now >= self._wall_end:
-            self._over("timeout")
+        limit = self._passed(now)
+        if limit is not None:
+            self._over(limit)
         else:
-            self._timer = self._loop.call_at(min(self._wall_end, now + max(left / _CPUS, _SHORTEST_CHECK)), self._check)
+            self._timer = self._loop.call_at(self._next(now), self._check)
+
+    def _passed(self, now: float) -> str | None:
+        if now >= self._cpu_check:
+            left = self._cpu_end - cpu_seconds(self._pid)
+            if left <= 0:
+                return "cpu_limit"
+            self._cpu_check = now + max(left / _CPUS, _SHORTEST_CHECK)
+        if now >= self._wall_end:
+            return "timeout"
+        return "memory_limit" if self._has_too_much() else None
 
 
 class Birth(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,9 +162,11 @@ class ForkedProcess:
         self._on_message: OnMessage | None = None
         self._on_end: OnEnd | None = None
         self._ended: Ended | None = None
-        self._watch: CpuWatch | None = None
+        self._watch: Watch | None = None
+        self._memory = 0
         self._cpu_before = 0.0
         self._usage: ProcessUsage | None = None
+        self._held_too_much = False
         loop.add_reader(self._fd, self._read)
 
     @property
@@ -163,7 +196,8 @@ class ForkedProcess:
             return
         self._state = _State.RUNNING
         self._cpu_before = cpu_seconds(self.pid)
-        self._watch = CpuWatch(self._loop, self.pid, limits.cpu, limits.wall, self.kill)
+        self._memory = limits.memory
+        self._watch = Watch(self._loop, self.pid, limits.cpu, limits.wall, self._holds_too_much, self.kill)
         most = int(limits.cpu) + _BACKSTOP
         try:
             resource.prlimit(self.pid, resource.RLIMIT_CPU, (most, most))
@@ -236,6 +270,9 @@ class ForkedProcess:
         last = type(message) is Finished or type(message) is Raised
         if last:
             self._usage = self._measure()
+            if self._held_too_much:
+                self.kill("memory_limit")
+                return
         self._on_message(message)
         if last and not self.over:
             self._end(Ended(code=0))
@@ -248,11 +285,19 @@ class ForkedProcess:
 
     def _measure(self) -> ProcessUsage:
         try:
-            peak = read_status(self._birth.status_fd).peak
+            status = read_status(self._birth.status_fd)
         except OSError:
-            peak = 0
+            return ProcessUsage(cpu=0.0, memory_peak=0)
+        before = self._birth.status
+        self._held_too_much = status.data_peak - before.data_peak > self._memory
         cpu = cpu_seconds(self.pid) - self._cpu_before
-        return ProcessUsage(cpu=max(0.0, cpu), memory_peak=max(0, peak - self._birth.status.peak))
+        return ProcessUsage(cpu=max(0.0, cpu), memory_peak=max(0, status.peak - before.peak))
+
+    def _holds_too_much(self) -> bool:
+        try:
+            return read_status(self._birth.status_fd).data - self._birth.status.data > self._memory
+        except OSError:
+            return False
 
     def kill(self, limit: str | None = None) -> None:
         """See `Process.kill`."""

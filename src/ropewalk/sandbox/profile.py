@@ -103,7 +103,7 @@ _LIMITS: Final = {
     "RLIMIT_MEMLOCK": 0,
     "RLIMIT_MSGQUEUE": 0,
     "RLIMIT_STACK": 8 * 1024 * 1024,
-    # Wide: it stops mappings that cost page tables but no pages. RLIMIT_DATA is what bounds memory.
+    # Wide: it stops mappings that cost page tables but no pages. RLIMIT_DATA and the host's watch bound memory.
     "RLIMIT_AS": 4 * 1024 * 1024 * 1024,
 }
 

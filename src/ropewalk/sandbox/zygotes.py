@@ -24,7 +24,7 @@ import msgspec
 from ropewalk.sandbox import inspection
 from ropewalk.sandbox.interface import Image, RefusedImport, SandboxError
 from ropewalk.sandbox.launch import Launched
-from ropewalk.sandbox.processes import Birth, CpuWatch, ForkedProcess
+from ropewalk.sandbox.processes import MEMORY_ROOM, Birth, ForkedProcess, Watch
 from ropewalk.wire.control import (
     CONTROL_LIMIT,
     FORK,
@@ -202,11 +202,7 @@ class RootZygote:
                 self._note(report)
 
     def _data_of(self, pid: int) -> int:
-        fd = inspection.open_status(pid)
-        try:
-            return inspection.read_status(fd).data
-        finally:
-            os.close(fd)
+        return inspection.status_of(pid).data
 
     # ── How processes ended ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -285,7 +281,7 @@ class VersionZygote:
         self._pidfd = -1
         self._descriptors: inspection.Descriptors | None = None
         self._closed = False
-        self._watch: CpuWatch | None = None
+        self._watch: Watch | None = None
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control.setblocking(False)
         self._control.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
@@ -342,24 +338,29 @@ class VersionZygote:
         """It runs under its rules, and no author's code yet: set its limits, then have it import."""
         self._pid, self._pidfd, self._descriptors = pid, os.pidfd_open(pid), inspection.Descriptors(pid)
         self._timer.cancel()
-        self._watch = CpuWatch(self._loop, pid, IMPORT_SECONDS, IMPORT_SECONDS, self._import_over)
+        self._watch = Watch(self._loop, pid, IMPORT_SECONDS, IMPORT_SECONDS, self._holds_too_much, self._import_over)
         self._limit_memory(self._root.image_data)
         limits = self.image.limits
         self._send(_encode(Import(module=self.image.module, cls=self.image.cls, memory=limits.memory, cpu=limits.cpu)), [])
 
     def _limit_memory(self, image: int) -> None:
         _, hard = resource.prlimit(self._pid, resource.RLIMIT_DATA)
-        resource.prlimit(self._pid, resource.RLIMIT_DATA, (image + self.image.limits.memory, hard))
+        resource.prlimit(self._pid, resource.RLIMIT_DATA, (image + self.image.limits.memory + MEMORY_ROOM, hard))
+
+    def _holds_too_much(self) -> bool:
+        try:
+            return inspection.status_of(self._pid).data - self._root.image_data > self.image.limits.memory
+        except OSError:
+            return False
 
     def _import_over(self, limit: str) -> None:
-        what = "CPU time" if limit == "cpu_limit" else "time"
-        self._fail(
-            RefusedImport(
-                limit,
-                f"importing {self.image.module} took more than {IMPORT_SECONDS:g} s of {what}: move work out of the module's top level, "
-                "into the twist's methods",
-            )
-        )
+        module = self.image.module
+        if limit == "memory_limit":
+            text = f"importing {module} took more than {self.image.limits.memory:,} bytes of memory"
+        else:
+            what = "CPU time" if limit == "cpu_limit" else "time"
+            text = f"importing {module} took more than {IMPORT_SECONDS:g} s of {what}"
+        self._fail(RefusedImport(limit, f"{text}: move work out of the module's top level, into the twist's methods"))
 
     def _hung_up(self) -> None:
         if self._pid and not self.ready.done():
@@ -382,27 +383,22 @@ class VersionZygote:
             self._fail(RefusedImport("protocol", f"importing {self.image.module} broke what the sandbox runs it with"))
 
     def _accept(self, manifest: Manifest) -> None:
+        if self._holds_too_much():
+            self._import_over("memory_limit")
+            return
         problem = self._problem()
         if problem is not None:
             self._fail(RefusedImport("InvalidModule", problem))
             return
         assert self._watch is not None
         self._watch.cancel()
-        fd = inspection.open_status(self._pid)
-        try:
-            self._limit_memory(inspection.read_status(fd).data)
-        finally:
-            os.close(fd)
+        self._limit_memory(inspection.status_of(self._pid).data)
         self.ready.set_result(manifest)
 
     def _problem(self) -> str | None:
         """What the import has left behind that attempts would share, if anything."""
         module = self.image.module
-        fd = inspection.open_status(self._pid)
-        try:
-            threads = inspection.read_status(fd).threads
-        finally:
-            os.close(fd)
+        threads = inspection.status_of(self._pid).threads
         if threads != 1:
             return f"importing {module} started {threads - 1} thread(s) that still run: start them in the twist's methods"
         if not inspection.holds_only(self._pid, self._control_inode):
