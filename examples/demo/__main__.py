@@ -144,5 +144,6 @@ def _end(number: int, _: object) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, _end)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _end)
     sys.exit(main(Path(sys.argv[1] if len(sys.argv) > 1 else ".demo")))
