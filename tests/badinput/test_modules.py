@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ropewalk.sandbox import zygotes
 from ropewalk.service.bundles import BundleError
 from tests.badinput.aftermath import BENIGN, assert_goes_on
 from tests.harness.runtime import RefusedImport, Runtime
@@ -104,7 +105,10 @@ async def test_a_module_that_takes_all_memory_is_refused(runtime: Runtime) -> No
 
 
 @pytest.mark.parametrize("body", ["while True: pass", "import time; time.sleep(3600)", "input()"])
-async def test_a_module_that_hangs_at_import_is_refused_in_time(runtime: Runtime, body: str) -> None:
+async def test_a_module_that_hangs_at_import_is_refused_in_time(
+    runtime: Runtime, body: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(zygotes, "IMPORT_SECONDS", 2.0)
     why = await refused(runtime, body)
     assert why.type in {"timeout", "cpu_limit", "EOFError"}
     assert why.message

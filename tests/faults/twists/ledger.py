@@ -4,6 +4,7 @@ Its activities have no `source`: a second one of the same title would stand besi
 activities are written by one execution, and the next page is asked for by it.
 """
 
+import time
 from typing import TypedDict
 
 from ropewalk import ActivityType, NewActivity, NewNote, Options, Priority, Twist
@@ -63,6 +64,12 @@ class Ledger(Twist):
         await self.count("met", 1)
         response = await self.network.fetch(f"{self.options.base_url}/one/{name}", timeout=60)
         return str(response.json()["name"])
+
+    async def nap(self, seconds: float) -> str:
+        """Write, and go on for a while without asking the host for anything."""
+        await self.plot.create_activity(NewActivity(type=ActivityType.NOTE, title="napped"))
+        time.sleep(seconds)
+        return "napped"
 
     async def benign(self) -> str:
         """Do what is right."""
