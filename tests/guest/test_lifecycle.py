@@ -177,10 +177,14 @@ def test_an_init_of_the_authors_own_finds_everything_in_place(module: MakeVersio
         assert guest.result() == ["execution-1", True]
 
 
-def test_an_init_that_raises_is_tried_again(twist: MakeVersion) -> None:
-    with twist("def __init__(self):\n    raise OSError('gone')\nasync def main(self): ...").attempt() as guest:
+@pytest.mark.parametrize("trigger", ["task", "activate"])
+@pytest.mark.parametrize("error", ["OSError", "TypeError"])
+def test_an_init_that_raises_is_tried_again(twist: MakeVersion, trigger: str, error: str) -> None:
+    body = f"def __init__(self):\n    print('so far')\n    raise {error}\nasync def activate(self, priority): ...\nasync def main(self): ..."
+    with twist(body).attempt(trigger=trigger) as guest:
         raised = guest.raised()
-    assert (raised.kind, raised.type) == ("error", "OSError")
+        assert guest.lines() == ["so far"]
+    assert (raised.kind, raised.type) == ("error", error)
 
 
 def test_nothing_of_one_attempt_is_seen_by_another(twist: MakeVersion) -> None:

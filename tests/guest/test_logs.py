@@ -118,6 +118,14 @@ def test_lines_written_in_a_method_that_fails_are_told(twist: MakeVersion) -> No
         assert guest.lines() == ["a"]
 
 
+@pytest.mark.parametrize(
+    "code", ["sys.stdout.close()", "sys.stderr.detach()", "sys.stdout = None", "logging.getLogger().handlers.clear()"]
+)
+def test_an_author_who_takes_the_streams_away_harms_himself_alone(twist: MakeVersion, code: str) -> None:
+    with twist(f"async def main(self):\n    {code}\n    return 1").attempt() as guest:
+        assert guest.result() == 1
+
+
 def test_threads_that_print_at_once_do_not_garble_the_wire(twist: MakeVersion) -> None:
     body = """
     def chatter(self, number):

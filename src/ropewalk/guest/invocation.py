@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Final
 
 from ropewalk.errors import CallbackNotFound, InvalidValue, NotSerializable, ValueTooLarge
@@ -23,7 +24,6 @@ from ropewalk.sdk.values import decode, encode
 from ropewalk.wire.messages import Finished, Start
 
 _finished_with_nothing: Final = encode_message(Finished(result=b"null"))
-
 
 Part = Callable[[Twist], Coroutine[Any, Any, None]]
 """What is rehearsed in a method's place."""
@@ -48,15 +48,7 @@ class Invocation:
         self._running.begin(start)
         OUTPUT.book.open(self._channel, start.logs)
         _seed(start.seed)
-        try:
-            coroutine = self._coroutine(start) if part is None else part(self._twist)
-        except (TypeError, InvalidValue, CallbackNotFound) as error:
-            return encode_message(raised(error, unretried=True))
-        except MemoryError:
-            raise
-        except BaseException as error:  # noqa: BLE001 — the author's __init__
-            return encode_message(raised(error))
-        last_word = _finished_with_nothing if coroutine is None else self._last_word(coroutine, start)
+        last_word = self._carry_out(start, part)
         OUTPUT.flush()
         return last_word
 
@@ -64,33 +56,39 @@ class Invocation:
         """Give back what a loop has opened. An attempt's own process ends instead."""
         self._driver.close()
 
-    def _coroutine(self, start: Start) -> Coroutine[Any, Any, Any] | None:
-        """Return what the event runs, None when there is nothing to run. Raises what does not fit."""
+    def _carry_out(self, start: Start, part: Part | None) -> bytes:
         plan, twist = self._plan, self._twist
-        if plan.options is not None:
-            vars(twist)["options"] = decode(start.options, plan.options, "the options of this instance")
-        if plan.prepares:
-            plan.cls.__init__(twist)  # the author's own, after everything that it may use is there
-        if start.trigger in LIFECYCLE:
-            return steps(plan, self._running, twist, start.trigger)
-        unit, method = find_target(self._running, start.target)
-        args, kwargs = method.bind(start.event, start.target.arguments)
-        coroutine: Coroutine[Any, Any, Any] = getattr(unit, method.name)(*args, **kwargs)
-        return coroutine
-
-    def _last_word(self, coroutine: Coroutine[Any, Any, Any], start: Start) -> bytes:
         try:
-            result = self._driver.run(coroutine)
+            begin = self._bound(start) if part is None else partial(part, twist)
+        except (TypeError, InvalidValue, CallbackNotFound) as error:
+            return encode_message(raised(error, unretried=True))
+        try:
+            if plan.prepares:
+                plan.cls.__init__(twist)  # the author's own, after everything that it may use is there
+            coroutine = begin()
+            result = None if coroutine is None else self._driver.run(coroutine)
         except MemoryError:
             raise
         except BaseException as error:  # noqa: BLE001 — whatever ends the method is told to the host
             return encode_message(raised(error))
-        if result is None or start.trigger in LIFECYCLE:
-            return _finished_with_nothing
-        try:
-            return encode_message(Finished(result=encode(result, "the result of", start.target.method, start.value)))
-        except (NotSerializable, ValueTooLarge) as error:
-            return encode_message(raised(error, unretried=True))
+        return _finished_with_nothing if result is None or start.trigger in LIFECYCLE else _finished(result, start)
+
+    def _bound(self, start: Start) -> Callable[[], Coroutine[Any, Any, Any] | None]:
+        """Return what begins the coroutine that the event runs, if it runs any. Raises what does not fit."""
+        if self._plan.options is not None:
+            vars(self._twist)["options"] = decode(start.options, self._plan.options, "the options of this instance")
+        if start.trigger in LIFECYCLE:
+            return partial(steps, self._plan, self._running, self._twist, start.trigger)
+        unit, method = find_target(self._running, start.target)
+        args, kwargs = method.bind(start.event, start.target.arguments)
+        return partial(getattr(unit, method.name), *args, **kwargs)
+
+
+def _finished(result: object, start: Start) -> bytes:
+    try:
+        return encode_message(Finished(result=encode(result, "the result of", start.target.method, start.value)))
+    except (NotSerializable, ValueTooLarge) as error:
+        return encode_message(raised(error, unretried=True))
 
 
 def _seed(seed: bytes) -> None:

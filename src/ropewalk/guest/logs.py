@@ -154,7 +154,10 @@ class Output:
     def flush(self) -> None:
         """Write unfinished lines."""
         for text, raw in zip(self._text, self._raw, strict=True):
-            text.flush()
+            try:
+                text.flush()
+            except ValueError:  # the author has closed or detached it
+                continue
             raw.end_line()
 
 
