@@ -9,7 +9,6 @@ Before: `zygotes`, which forks and verifies. After: the dispatcher, which listen
 
 from __future__ import annotations
 
-import asyncio
 import os
 import resource
 import signal
@@ -23,6 +22,7 @@ import msgspec
 
 from ropewalk.sandbox.inspection import Status, read_status
 from ropewalk.sandbox.interface import Ended, Limits, OnEnd, OnMessage, ProcessUsage
+from ropewalk.sandbox.reactor import Reactor
 from ropewalk.wire.control import Exit
 from ropewalk.wire.frames import MESSAGE_LIMIT_FROM_GUEST, MESSAGE_LIMIT_FROM_HOST, FrameDecoder, FrameError, encode_frames
 from ropewalk.wire.messages import Finished, GuestMessage, HostMessage, Raised
@@ -60,10 +60,11 @@ def cpu_seconds(pid: int) -> float:
 class Watch:
     """Calls `over` when a process has used its CPU, its wall time or its memory, with the name of that limit.
 
-    Memory is looked at every `MEMORY_CHECK`; the CPU clock when the rest of the budget could have been used up on every CPU.
+    It is looked at every `MEMORY_CHECK`: its CPU clock, which is cheap, and its memory when that has gone on, since only what runs can take
+    memory.
 
     Args:
-        loop: runs the timer.
+        reactor: keeps the deadline.
         pid: the process on the host.
         cpu: seconds of CPU from now on.
         wall: seconds from now.
@@ -71,51 +72,50 @@ class Watch:
         over: called at most once.
     """
 
-    __slots__ = ("_cpu_check", "_cpu_end", "_has_too_much", "_loop", "_over", "_pid", "_timer", "_wall_end")
+    __slots__ = ("_cpu_end", "_cpu_seen", "_deadline", "_has_too_much", "_over", "_pid", "_reactor", "_wall_end")
 
     def __init__(
         self,
-        loop: asyncio.AbstractEventLoop,
+        reactor: Reactor,
         pid: int,
         cpu: float,
         wall: float,
         has_too_much: Callable[[], bool],
         over: Callable[[str], None],
     ) -> None:
-        self._loop = loop
+        self._reactor = reactor
         self._pid = pid
         self._over = over
         self._has_too_much = has_too_much
-        now = loop.time()
-        self._cpu_end = cpu_seconds(pid) + cpu
-        self._cpu_check = now + cpu / _CPUS
+        self._cpu_seen = cpu_seconds(pid)
+        self._cpu_end = self._cpu_seen + cpu
+        now = reactor.loop.time()
         self._wall_end = now + wall
-        self._timer = loop.call_at(self._next(now), self._check)
+        self._deadline = reactor.call_at(self._next(now), self._check)
 
     def cancel(self) -> None:
         """Stop watching."""
-        self._timer.cancel()
+        self._reactor.cancel(self._deadline)
 
     def _next(self, now: float) -> float:
-        return min(self._wall_end, self._cpu_check, now + MEMORY_CHECK)
+        left = max((self._cpu_end - self._cpu_seen) / _CPUS, _SHORTEST_CHECK)
+        return min(self._wall_end, now + min(left, MEMORY_CHECK))
 
     def _check(self) -> None:
-        now = self._loop.time()
+        now = self._reactor.loop.time()
         limit = self._passed(now)
         if limit is not None:
             self._over(limit)
         else:
-            self._timer = self._loop.call_at(self._next(now), self._check)
+            self._deadline = self._reactor.call_at(self._next(now), self._check)
 
     def _passed(self, now: float) -> str | None:
-        if now >= self._cpu_check:
-            left = self._cpu_end - cpu_seconds(self._pid)
-            if left <= 0:
-                return "cpu_limit"
-            self._cpu_check = now + max(left / _CPUS, _SHORTEST_CHECK)
+        seen, self._cpu_seen = self._cpu_seen, cpu_seconds(self._pid)
+        if self._cpu_seen >= self._cpu_end:
+            return "cpu_limit"
         if now >= self._wall_end:
             return "timeout"
-        return "memory_limit" if self._has_too_much() else None
+        return "memory_limit" if self._cpu_seen != seen and self._has_too_much() else None
 
 
 class Birth(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,8 +150,9 @@ class _State(Enum):
 class ForkedProcess:
     """One pristine process; see `interface.Process`."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, birth: Birth, registry: Registry) -> None:
-        self._loop = loop
+    def __init__(self, reactor: Reactor, birth: Birth, registry: Registry) -> None:
+        self._reactor = reactor
+        self._loop = reactor.loop
         self._birth = birth
         self._registry = registry
         self._connection = birth.connection
@@ -167,7 +168,7 @@ class ForkedProcess:
         self._cpu_before = 0.0
         self._usage: ProcessUsage | None = None
         self._held_too_much = False
-        loop.add_reader(self._fd, self._read)
+        reactor.watch(self._fd, self._read)
 
     @property
     def pid(self) -> int:
@@ -197,7 +198,7 @@ class ForkedProcess:
         self._state = _State.RUNNING
         self._cpu_before = cpu_seconds(self.pid)
         self._memory = limits.memory
-        self._watch = Watch(self._loop, self.pid, limits.cpu, limits.wall, self._holds_too_much, self.kill)
+        self._watch = Watch(self._reactor, self.pid, limits.cpu, limits.wall, self._holds_too_much, self.kill)
         most = int(limits.cpu) + _BACKSTOP
         try:
             resource.prlimit(self.pid, resource.RLIMIT_CPU, (most, most))
@@ -307,13 +308,13 @@ class ForkedProcess:
     def _hung_up(self) -> None:
         """Its end of the connection closed before it had finished: whatever it still does, it is ended, and its status is asked for."""
         self._state = _State.DYING
-        self._loop.remove_reader(self._fd)
+        self._reactor.forget(self._fd)
         self._usage = self._measure()
         self._signal()
-        self._loop.add_reader(self._birth.pidfd, self._died)
+        self._reactor.watch(self._birth.pidfd, self._died)
 
     def _died(self) -> None:
-        self._loop.remove_reader(self._birth.pidfd)
+        self._reactor.forget(self._birth.pidfd)
         self._registry.autopsy(self._birth.status.pid, self._examined)
 
     def _examined(self, found: Exit | None) -> None:
@@ -352,8 +353,8 @@ class ForkedProcess:
     def _let_go(self) -> None:
         if self._watch is not None:
             self._watch.cancel()
-        self._loop.remove_reader(self._fd)
-        self._loop.remove_reader(self._birth.pidfd)
+        self._reactor.forget(self._fd)
+        self._reactor.forget(self._birth.pidfd)
         if self._outgoing:
             self._loop.remove_writer(self._fd)
             self._outgoing.clear()

@@ -23,6 +23,7 @@ from ropewalk.sandbox.interface import Image, SandboxError
 from ropewalk.sandbox.launch import launch
 from ropewalk.sandbox.processes import ForkedProcess
 from ropewalk.sandbox.profile import describe_profile, make_plan
+from ropewalk.sandbox.reactor import Deadline, Reactor
 from ropewalk.sandbox.zygotes import RootZygote, VersionZygote, ZygoteGone
 from ropewalk.wire.control import Manifest
 from ropewalk.wire.plan import Plan
@@ -63,11 +64,10 @@ class ForkSource:
         self._bundles = os.path.realpath(bundles)
         self._settings = settings or PoolSettings()
         self._root: RootZygote | None = None
+        self._reactor: Reactor | None = None
         self._plan: Plan | None = None
         self._facts = facts
         self._pools: OrderedDict[Image, Pool] = OrderedDict()
-        self._tidying: asyncio.TimerHandle | None = None
-        self._stopped = False
 
     # ── Start and stop ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -80,28 +80,31 @@ class ForkSource:
             listed = "; ".join(f"{problem.means}: {problem.detail}" for problem in problems)
             raise SandboxError(f"this host cannot isolate what the node would run: {listed}")
         self._plan = make_plan(describe_profile(self._facts, self._bundles), self._facts)
-        self._stopped = False
-        await self._root_zygote()
-        self._tidying = asyncio.get_running_loop().call_later(self._settings.fresh, self._tidy)
+        self._reactor = Reactor(asyncio.get_running_loop())
+        try:
+            await self._root_zygote()
+        except BaseException:
+            await self.stop()
+            raise
+        self._reactor.call_later(self._settings.fresh, self._tidy)
 
     async def stop(self) -> None:
         """End the root zygote, and with it every process."""
-        self._stopped = True
-        if self._tidying is not None:
-            self._tidying.cancel()
         if self._root is not None:
             self._root.close()
+        if self._reactor is not None:
+            self._reactor.close()
+            self._reactor = None
 
     async def _root_zygote(self) -> RootZygote:
         """Return the root zygote, starting one when there is none."""
-        if self._stopped or self._plan is None or self._facts is None:
+        if self._plan is None or self._facts is None or self._reactor is None:
             raise SandboxError("the sandbox is not running")
         root = self._root
         if root is None:
-            loop = asyncio.get_running_loop()
             launched = launch(self._plan, self._facts.package, self._facts.msgspec)
-            root = self._root = RootZygote(loop, launched, self._root_gone)
-            loop.call_later(START_SECONDS, root.close_unless_ready)
+            root = self._root = RootZygote(self._reactor, launched, self._root_gone)
+            self._reactor.call_later(START_SECONDS, root.close_unless_ready)
         await asyncio.shield(root.ready)
         return root
 
@@ -156,7 +159,7 @@ class ForkSource:
             raise SandboxError(f"there is no bundle {image.bundle!r} in {self._bundles}: deploy the version again")
         while len(self._pools) >= self._settings.zygotes:
             next(iter(self._pools.values())).close("another version's zygote took its place")
-        pool = Pool(asyncio.get_running_loop(), root, image, self._settings, self._may_wait, self._pool_gone)
+        pool = Pool(root, image, self._settings, self._may_wait, self._pool_gone)
         self._pools[image] = pool
         return pool
 
@@ -177,14 +180,14 @@ class ForkSource:
     def _tidy(self) -> None:
         for pool in self._pools.values():
             pool.tidy()
-        self._tidying = asyncio.get_running_loop().call_later(self._settings.fresh, self._tidy)
+        if self._reactor is not None:
+            self._reactor.call_later(self._settings.fresh, self._tidy)
 
 
 class Pool:
     """A version's zygote with the processes that wait, and the takers who wait for one.
 
     Args:
-        loop: the event loop.
         root: forks the zygote.
         image: what the processes are made of.
         settings: how many may wait.
@@ -194,7 +197,6 @@ class Pool:
 
     def __init__(
         self,
-        loop: asyncio.AbstractEventLoop,
         root: RootZygote,
         image: Image,
         settings: PoolSettings,
@@ -203,15 +205,16 @@ class Pool:
     ) -> None:
         self.image = image
         self.waiting: deque[ForkedProcess] = deque()
-        self._loop = loop
+        self._reactor = root.reactor
+        self._loop = root.reactor.loop
         self._settings = settings
         self._may_wait = may_wait
         self._on_gone = on_gone
         self._takers: deque[asyncio.Future[ForkedProcess]] = deque()
         self._target = settings.least
-        self._used_at = loop.time()
-        self._refill: asyncio.TimerHandle | None = None
-        self.zygote = VersionZygote(loop, root, image, self._arrived, self._gone)
+        self._used_at = self._loop.time()
+        self._refill: Deadline | None = None
+        self.zygote = VersionZygote(root.reactor, root, image, self._arrived, self._gone)
 
     def close(self, why: str) -> None:
         """End the zygote and what waits; takers get ZygoteGone. Processes that were taken live on."""
@@ -254,7 +257,7 @@ class Pool:
 
     def _refill_soon(self) -> None:
         if self._refill is None and not self.zygote.closed:
-            self._refill = self._loop.call_later(self._settings.delay, self._fork_to_wait)
+            self._refill = self._reactor.call_later(self._settings.delay, self._fork_to_wait)
 
     def _fork_to_wait(self) -> None:
         """Fork one more to wait; when it arrives the next is thought of."""
@@ -280,7 +283,7 @@ class Pool:
 
     def _gone(self, zygote: VersionZygote) -> None:
         if self._refill is not None:
-            self._refill.cancel()
+            self._reactor.cancel(self._refill)
         for process in self.waiting:
             process.kill()
         self.waiting.clear()

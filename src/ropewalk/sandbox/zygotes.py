@@ -17,6 +17,7 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -25,6 +26,7 @@ from ropewalk.sandbox import inspection
 from ropewalk.sandbox.interface import Image, RefusedImport, SandboxError
 from ropewalk.sandbox.launch import Launched
 from ropewalk.sandbox.processes import MEMORY_ROOM, Birth, ForkedProcess, Watch
+from ropewalk.sandbox.reactor import Deadline, Reactor
 from ropewalk.wire.control import (
     CONTROL_LIMIT,
     FORK,
@@ -90,16 +92,16 @@ class RootZygote:
     """The first process of the sandbox, as the host sees it.
 
     Args:
-        loop: the event loop of the thread that launched it.
+        reactor: sees to its descriptors, in the thread that launched it.
         launched: its control socket and standard error.
         on_gone: called once, when it has ended or been closed.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, launched: Launched, on_gone: Callable[[RootZygote], None]) -> None:
+    def __init__(self, reactor: Reactor, launched: Launched, on_gone: Callable[[RootZygote], None]) -> None:
         self.pid = 0
         self.image_data = 0
-        self.ready: asyncio.Future[None] = loop.create_future()
-        self._loop = loop
+        self.ready: asyncio.Future[None] = reactor.loop.create_future()
+        self.reactor = reactor
         self._launched = launched
         self._control = launched.control
         self._on_gone = on_gone
@@ -110,8 +112,8 @@ class RootZygote:
         self._autopsies: deque[tuple[int, int, Callable[[Exit | None], None]]] = deque()
         self._sweeps = 0
         self._said = ""
-        loop.add_reader(self._control.fileno(), self._read)
-        loop.add_reader(launched.errors, self._read_errors)
+        reactor.watch(self._control.fileno(), self._read)
+        reactor.watch(launched.errors, self._read_errors)
 
     @property
     def closed(self) -> bool:
@@ -128,8 +130,8 @@ class RootZygote:
         if self._closed:
             return
         self._closed = True
-        self._loop.remove_reader(self._control.fileno())
-        self._loop.remove_reader(self._launched.errors)
+        self.reactor.forget(self._control.fileno())
+        self.reactor.forget(self._launched.errors)
         if self._pidfd >= 0:
             self._end_and_reap()
         self._launched.close()
@@ -184,7 +186,7 @@ class RootZygote:
     def _read_errors(self) -> None:
         said = self._launched.read_errors()
         if not said:
-            self._loop.remove_reader(self._launched.errors)
+            self.reactor.forget(self._launched.errors)
         elif self.ready.done():
             _logger.warning("the sandbox says: %s", said.strip())
         else:
@@ -255,7 +257,7 @@ class VersionZygote:
     """A version's zygote, as the host sees it: confined, then importing, then forking processes until it is closed.
 
     Args:
-        loop: the event loop.
+        reactor: sees to its descriptors and deadlines.
         root: whose fork it is.
         image: what it imports.
         on_process: given each process that it made, verified.
@@ -264,16 +266,16 @@ class VersionZygote:
 
     def __init__(
         self,
-        loop: asyncio.AbstractEventLoop,
+        reactor: Reactor,
         root: RootZygote,
         image: Image,
         on_process: Callable[[ForkedProcess], None],
         on_gone: Callable[[VersionZygote], None],
     ) -> None:
         self.image = image
-        self.ready: asyncio.Future[Manifest] = loop.create_future()
+        self.ready: asyncio.Future[Manifest] = reactor.loop.create_future()
         self.newborn: dict[int, _Newborn] = {}
-        self._loop = loop
+        self._reactor = reactor
         self._root = root
         self._on_process = on_process
         self._on_gone = on_gone
@@ -282,14 +284,15 @@ class VersionZygote:
         self._descriptors: inspection.Descriptors | None = None
         self._closed = False
         self._watch: Watch | None = None
+        self._stuck: Deadline | None = None
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control.setblocking(False)
         self._control.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self._control_inode = os.fstat(theirs.fileno()).st_ino
         with theirs:
             root.spawn(image.bundle, theirs)
-        loop.add_reader(self._control.fileno(), self._read)
-        self._timer = loop.call_later(CONFINE_SECONDS, self.close, "a new version zygote did not confine itself in time")
+        reactor.watch(self._control.fileno(), self._read)
+        self._confining = reactor.call_later(CONFINE_SECONDS, self._not_confined)
 
     @property
     def closed(self) -> bool:
@@ -301,10 +304,12 @@ class VersionZygote:
         if self._closed:
             return
         self._closed = True
-        self._timer.cancel()
+        self._reactor.cancel(self._confining)
         if self._watch is not None:
             self._watch.cancel()
-        self._loop.remove_reader(self._control.fileno())
+        if self._stuck is not None:
+            self._reactor.cancel(self._stuck)
+        self._reactor.forget(self._control.fileno())
         self._control.close()
         if self._descriptors is not None:
             self._descriptors.close()
@@ -334,11 +339,14 @@ class VersionZygote:
         else:
             self._imported(packet)
 
+    def _not_confined(self) -> None:
+        self.close("a new version zygote did not confine itself in time")
+
     def _confined(self, pid: int) -> None:
         """It runs under its rules, and no author's code yet: set its limits, then have it import."""
         self._pid, self._pidfd, self._descriptors = pid, os.pidfd_open(pid), inspection.Descriptors(pid)
-        self._timer.cancel()
-        self._watch = Watch(self._loop, pid, IMPORT_SECONDS, IMPORT_SECONDS, self._holds_too_much, self._import_over)
+        self._reactor.cancel(self._confining)
+        self._watch = Watch(self._reactor, pid, IMPORT_SECONDS, IMPORT_SECONDS, self._holds_too_much, self._import_over)
         self._limit_memory(self._root.image_data)
         limits = self.image.limits
         self._send(_encode(Import(module=self.image.module, cls=self.image.cls, memory=limits.memory, cpu=limits.cpu)), [])
@@ -437,21 +445,22 @@ class VersionZygote:
         if not sent:
             connection.close()
             return
-        newborn = _Newborn(connection, inode, self._loop.time())
+        newborn = _Newborn(connection, inode, self._reactor.loop.time())
         fd = connection.fileno()
         self.newborn[fd] = newborn
-        self._loop.add_reader(fd, self._greet, newborn)
-        if len(self.newborn) == 1:
-            self._timer = self._loop.call_later(FORK_SECONDS, self._check_stuck)
+        self._reactor.watch(fd, partial(self._greet, newborn))
+        if self._stuck is None:
+            self._stuck = self._reactor.call_later(FORK_SECONDS, self._check_stuck)
 
     def _check_stuck(self) -> None:
+        self._stuck = None
         if not self.newborn:
             return
         oldest = min(newborn.asked_at for newborn in self.newborn.values())
-        if self._loop.time() - oldest >= FORK_SECONDS:
+        if self._reactor.loop.time() - oldest >= FORK_SECONDS:
             self.close("the version zygote is stuck")
         else:
-            self._timer = self._loop.call_at(oldest + FORK_SECONDS, self._check_stuck)
+            self._stuck = self._reactor.call_at(oldest + FORK_SECONDS, self._check_stuck)
 
     def _greet(self, newborn: _Newborn) -> None:
         try:
@@ -503,20 +512,20 @@ class VersionZygote:
             return
         if self._descriptors is not None and self._descriptors.include(newborn.inode):
             newborn.looks += 1
-            self._loop.remove_reader(newborn.connection.fileno())
+            self._reactor.forget(newborn.connection.fileno())
             if newborn.looks < _MOST_LOOKS:
-                self._loop.call_later(_LOOK_AGAIN, self._hand_over_when_alone, birth, newborn)
+                self._reactor.call_later(_LOOK_AGAIN, partial(self._hand_over_when_alone, birth, newborn))
             else:
                 self._discard(birth.pidfd, birth.status_fd)
                 self.close("the version zygote kept a connection of a process that it made")
             return
         del self.newborn[newborn.connection.fileno()]
-        process = ForkedProcess(self._loop, birth, self._root)
+        process = ForkedProcess(self._reactor, birth, self._root)
         self._root.joined(process)
         self._on_process(process)
 
     def _drop(self, newborn: _Newborn) -> None:
         fd = newborn.connection.fileno()
-        self._loop.remove_reader(fd)
+        self._reactor.forget(fd)
         del self.newborn[fd]
         newborn.connection.close()
