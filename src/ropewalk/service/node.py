@@ -69,6 +69,11 @@ class Node:
         """How many executions run here now."""
         return self._dispatcher.running if self._dispatcher else 0
 
+    def wake(self) -> None:
+        """Have it look for work now: for what stores events in this very process, and has no need to ring."""
+        if self._dispatcher is not None:
+            self._dispatcher.wake()
+
     async def run(self, stop: asyncio.Event, ready: Callable[[], None] = lambda: None) -> None:
         """Run executions until `stop` is set; then see running ones through.
 
