@@ -77,8 +77,9 @@ class Witness:
 class Rig:
     """The node under measurement."""
 
-    def __init__(self, service: Service, witness: Witness) -> None:
+    def __init__(self, service: Service, node: Node, witness: Witness) -> None:
         self.service = service
+        self.node = node
         self.witness = witness
 
     async def deploy(self, module: Path = TWIST, name: str = "bench") -> Version:
@@ -95,7 +96,7 @@ class Rig:
         news = [self._new_instance(version, root) for _ in range(count)]
         done = [self.witness.awaited(new.activate.id) for new in news]
         await asyncio.gather(*(self.service.storage.activate(new) for new in news))
-        self.service.ring()
+        self.node.wake()
         await asyncio.gather(*done)
         found = [await self.service.storage.instance(new.id) for new in news]
         return [instance for instance in found if instance is not None]
@@ -104,7 +105,7 @@ class Rig:
         """Store an event durably, as a source in the node's own process does; returns the execution's id."""
         execution = event(instance, method, *arguments)
         await self.service.storage.enqueue(execution)
-        self.service.ring()
+        self.node.wake()
         return execution.id
 
     async def execute(self, instance: str, method: str, *arguments: object) -> tuple[int, int, Json]:
@@ -113,7 +114,7 @@ class Rig:
         done = self.witness.awaited(execution.id)
         began = time.monotonic_ns()
         await self.service.storage.enqueue(execution)
-        self.service.ring()
+        self.node.wake()
         ended, result = await done
         return began, ended, result
 
@@ -152,12 +153,13 @@ async def serving(folder: Path, *, concurrency: int = IN_FLIGHT) -> AsyncIterato
     storage = await open_sqlite(settings.database_path, clock=SystemClock(), create=True)
     witness = Witness(storage)
     service = Service(settings, cast("Storage", witness), SystemClock())
+    node = Node(service)
     stop, ready = asyncio.Event(), asyncio.Event()
     try:
         async with asyncio.TaskGroup() as group:
-            group.create_task(Node(service).run(stop, ready.set))
+            group.create_task(node.run(stop, ready.set))
             await ready.wait()
-            yield Rig(service, witness)
+            yield Rig(service, node, witness)
             stop.set()
     finally:
         await service.close()
