@@ -89,6 +89,15 @@ class Model:
         return cls(size)
 
 
+@dataclass
+class Picky:
+    at: datetime | str
+
+    def __post_init__(self) -> None:
+        if self.at == "never":
+            raise ValueError("never is no time")
+
+
 UserId = NewType("UserId", int)
 ACTIVITY = Activity(id=ID, type=ActivityType.EVENT, title="a", start=date(2030, 1, 2), priority=ID, created_at=AT, updated_at=AT)
 
@@ -132,6 +141,8 @@ ROUND: list[tuple[Any, Any]] = [
     # Unions that JSON cannot tell apart by its form.
     (AT, datetime | str),
     (AT, str | datetime),
+    (AT, Annotated[datetime | str, "when"]),
+    (Picky(AT), Picky),
     ("not a time", datetime | str),
     (ID, str | UUID),
     (date(2030, 1, 2), datetime | date | None),
@@ -258,6 +269,7 @@ MISFITS: list[tuple[bytes, Any, str]] = [
     (b'"x"', datetime | date, "Expected one of datetime, date - at `$`"),
     (b'[{"seen":5}]', list[Cloud], "Expected one of datetime, date, NoneType - at `$[0].seen`"),
     (b'[{"points":[{"x":"a"}]}]', list[Cloud], "at `$[0].points[0].x`"),
+    (b'[{"at":"never"}]', list[Picky], "never is no time - at `$[0]`"),
     (b"{}", Square, "missing required field `side`"),
     (b"5", list[datetime | str], "Expected `array`, got `int` - at `$`"),
     (b"[]", tuple[int, datetime | str], "length 2, got 0"),

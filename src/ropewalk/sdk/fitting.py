@@ -30,8 +30,9 @@ def fit(form: Any, wanted: Any, path: str) -> Any:
     """
     if _is_known(wanted):
         return _convert(form, wanted, path)
-    if isinstance(wanted, typing.NewType):
-        return fit(form, wanted.__supertype__, path)
+    stands_for = getattr(wanted, "__supertype__", getattr(wanted, "__value__", None))  # a NewType, or a `type` statement's alias
+    if stands_for is not None:
+        return fit(form, stands_for, path)
     origin, arguments = typing.get_origin(wanted), typing.get_args(wanted)
     if origin is typing.Annotated:
         return fit(form, arguments[0], path)
@@ -122,7 +123,10 @@ def _fit_record(form: Any, wanted: Any, hints: dict[str, Any], path: str) -> Any
     missing = [name for name in _required(wanted) if name not in fitted]
     if missing:
         raise InvalidValue(f"Object missing required field `{missing[0]}` - at `{path}`")
-    return wanted(**fitted)
+    try:
+        return wanted(**fitted)
+    except (TypeError, ValueError) as error:  # its own checks
+        raise InvalidValue(f"{error} - at `{path}`") from None
 
 
 def _row(form: Any, names: list[str]) -> Any:

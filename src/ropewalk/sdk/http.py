@@ -66,6 +66,11 @@ class Response:
 
     __slots__ = ("_method", "content", "headers", "status", "url")
 
+    status: int
+    headers: Headers
+    content: bytes
+    url: str
+
     def __init__(self, answer: HttpAnswer, method: str = "GET") -> None:
         self.status = answer.status
         self.headers = Headers(answer.headers)
