@@ -19,6 +19,7 @@ from ropewalk.wire.messages import CallbackCreate, CallbackDelete, CallbackResol
 
 TOKEN_PREFIX = "cb_"  # noqa: S105 — what a callback's token is known by, no secret
 _UNBOUND = b"[[],{}]"
+_decode_arguments = msgspec.json.Decoder(tuple[list[msgspec.Raw], dict[str, msgspec.Raw]]).decode
 
 
 class CallbackOverlay:
@@ -102,6 +103,9 @@ def check_arguments(session: Session, target: Target) -> None:
             f"the arguments of {target.method}() have {len(target.arguments):,} bytes and may have {limit:,}: "
             "keep large values in the store and pass their keys"
         )
-    bound = check_json(target.arguments, f"the arguments of {target.method}()")
-    if not (isinstance(bound, list) and len(bound) == 2 and isinstance(bound[0], list) and isinstance(bound[1], dict)):
-        raise InvalidValue(f"the arguments of {target.method}() are not a list of positions and an object of names")
+    check_json(target.arguments, f"the arguments of {target.method}()")
+    try:
+        _decode_arguments(target.arguments)
+    except msgspec.ValidationError:
+        text = f"the arguments of {target.method}() are not a list of positions and an object of names"
+        raise InvalidValue(text) from None

@@ -144,7 +144,9 @@ async def _check_room(session: Session, overlay: StoreOverlay, call: StoreWrite)
     if total <= limit:
         return
     for ns in {ns for ns, _ in overlay.values} | {call.ns}:
-        keys = {key for of, key in overlay.values if of == ns} | (set(call.items) if ns == call.ns else set())
+        keys = {key for of, key in overlay.values if of == ns}
+        if ns == call.ns:
+            keys.update(call.items)
         old = await session.host.storage.read_values(instance.id, ns, sorted(keys), 0)
         total -= sum(len(key) + len(value) for key, value in old.items())
     if total > limit:
