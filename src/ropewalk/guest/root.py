@@ -25,7 +25,7 @@ import msgspec
 
 from ropewalk.guest import kernel, zygote
 from ropewalk.wire.control import CONTROL_LIMIT, Exit, Exits, Ready, RootCommand, RootReport, Spawn, Spawned, Sweep
-from ropewalk.wire.plan import CONTROL_FD, Confinement, decode_plan
+from ropewalk.wire.plan import CONTROL_FD, QUEUE_FD, Confinement, decode_plan
 
 COMMON_MODULES: Final = """
 asyncio base64 bisect calendar collections.abc colorsys contextvars copy csv ctypes dataclasses datetime decimal difflib
@@ -41,7 +41,7 @@ _REAPING_INTERVAL: Final = 0.1
 _MOST_EXITS: Final = 1000
 """Most exits in one packet, so that it stays below `CONTROL_LIMIT`."""
 
-_ANCILLARY: Final = socket.CMSG_SPACE(struct.calcsize("i"))
+_ANCILLARY: Final = socket.CMSG_SPACE(struct.calcsize("ii"))
 
 
 def warm() -> None:
@@ -117,29 +117,32 @@ class Supervisor:
         command: RootCommand = self._decode(packet)
         match command:
             case Spawn() as spawn:
-                self._spawn(spawn, socket.socket(fileno=zygote.passed_descriptor(ancillary)))
+                control, queue = zygote.passed_descriptors(ancillary)
+                self._spawn(spawn, control, queue)
             case Sweep(number=number):
                 exits = self._reap()
                 self._report(exits[:-_MOST_EXITS])
                 self._say(Exits(exits=exits[-_MOST_EXITS:], sweep=number))
         return True
 
-    def _spawn(self, spawn: Spawn, control: socket.socket) -> None:
+    def _spawn(self, spawn: Spawn, control: int, queue: int) -> None:
         pid = os.fork()
         if pid == 0:
-            self._leave_to(spawn, control)
-        control.close()
+            self._leave_to(spawn, control, queue)
+        os.close(control)
+        os.close(queue)
         self._zygotes.add(pid)
         self._say(Spawned(pid=pid))
 
-    def _leave_to(self, spawn: Spawn, control: socket.socket) -> NoReturn:
+    def _leave_to(self, spawn: Spawn, control: int, queue: int) -> NoReturn:
         """Become a version zygote, in a fork of this process."""
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_SETMASK, [])
-            os.dup2(control.detach(), CONTROL_FD)
-            kernel.close_from(CONTROL_FD + 1)
+            os.dup2(control, CONTROL_FD)
+            os.dup2(os.dup(queue), QUEUE_FD)  # the copy, since what is `control` may have that number
+            kernel.close_from(QUEUE_FD + 1)
             os.dup2(0, 1)
             zygote.serve(spawn, self._confinement)
         except BaseException as error:  # noqa: BLE001 — whatever it is, this must not go on as the supervisor

@@ -24,13 +24,14 @@ import msgspec
 
 from ropewalk.guest import kernel
 from ropewalk.wire.control import CONTROL_LIMIT, FORK, HELLO, Import, ImportFailed, Spawn, ZygoteReport
-from ropewalk.wire.plan import BUNDLES, CONTROL_FD, TWIST, Confinement
+from ropewalk.wire.plan import BUNDLES, CONTROL_FD, QUEUE_FD, TWIST, Confinement
 
 THREAD_STACK: Final = 1024 * 1024
 """Bytes of stack of a thread that an author starts: the limit of memory counts it whole."""
 
 _FORK_FLAGS: Final = kernel.CLONE_PARENT | kernel.CLONE_CHILD_SETTID | kernel.CLONE_CHILD_CLEARTID
 _ANCILLARY: Final = socket.CMSG_SPACE(struct.calcsize("i"))
+_DESCRIPTOR: Final = struct.Struct("i")
 
 Load = Callable[[Import], tuple[type | None, ZygoteReport]]
 Attempt = Callable[[], NoReturn]
@@ -107,41 +108,39 @@ def settle_heap() -> None:
     gc.disable()
 
 
-def passed_descriptor(ancillary: list[tuple[int, int, bytes]]) -> int:
-    """Return the one descriptor that came with a packet.
-
-    Raises:
-        ValueError: there is none.
-    """
-    for level, kind, data in ancillary:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            (descriptor,) = struct.unpack_from("i", data)
-            return int(descriptor)
-    raise ValueError("a packet that needs a descriptor came without one")
+def passed_descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
+    """Return the descriptors that came with a packet."""
+    return [descriptor for _, _, data in ancillary for (descriptor,) in _DESCRIPTOR.iter_unpack(data)]
 
 
 def fork_attempts(control: socket.socket, attempt: Attempt, no_fork: kernel.Program, tid_address: int) -> None:
-    """Fork a process for each word from the host, until it closes its end."""
+    """Fork a process for each word from the host, until it closes its end.
+
+    The process takes its connection from the queue itself, so that the zygote never holds one, and the host can insist on that.
+    """
+    queue = socket.socket(fileno=QUEUE_FD)
     gc.enable()  # for the attempts: here, next to nothing is ever made
-    while True:
-        packet, ancillary, _, _ = control.recvmsg(len(FORK), _ANCILLARY)
-        if not packet:
-            return
-        connection = passed_descriptor(ancillary)
+    while control.recv(len(FORK)):
         try:
             pid = kernel.clone(_FORK_FLAGS, tid_address)
         except OSError:  # out of processes or memory: the host sees the connection close
-            pid = -1
+            os.close(_take_connection(queue))
+            continue
         if pid == 0:
-            _become_attempt(connection, no_fork, attempt)
-        os.close(connection)
+            _become_attempt(queue, no_fork, attempt)
 
 
-def _become_attempt(connection: int, no_fork: kernel.Program, attempt: Attempt) -> NoReturn:
+def _take_connection(queue: socket.socket) -> int:
+    _, ((_, _, data),), _, _ = queue.recvmsg(len(FORK), _ANCILLARY)
+    return int.from_bytes(data, sys.byteorder)
+
+
+def _become_attempt(queue: socket.socket, no_fork: kernel.Program, attempt: Attempt) -> NoReturn:
     """Be an attempt's process: it has one descriptor of its own and can make no other process."""
     try:
+        connection = _take_connection(queue)
         os.dup2(connection, CONTROL_FD)
-        os.close(connection)
+        os.closerange(QUEUE_FD, connection + 1)
         no_fork.install()
         os.write(CONTROL_FD, HELLO)
         attempt()

@@ -12,7 +12,7 @@ from typing import Final
 from msgspec import Struct
 
 _NULL_DEVICE: Final = os.stat(os.devnull).st_rdev
-_OWN_DESCRIPTORS: Final = {"0", "1", "2", "3"}
+_FIRST: Final = 3
 
 
 class Status(Struct, frozen=True, kw_only=True):
@@ -90,14 +90,17 @@ class Descriptors:
         return False
 
 
-def holds_only(pid: int, inode: int) -> bool:
-    """Whether the process has the null device as 0 to 2, the socket `inode` as 3, and nothing else open."""
+def holds_only(pid: int, *inodes: int) -> bool:
+    """Whether the process has the null device as 0 to 2, the sockets `inodes` from 3 on, and nothing else open."""
     folder = f"/proc/{pid}/fd"
-    return (
-        set(os.listdir(folder)) == _OWN_DESCRIPTORS
-        and os.readlink(f"{folder}/3") == f"socket:[{inode}]"
-        and all(os.stat(f"{folder}/{number}").st_rdev == _NULL_DEVICE for number in (0, 1, 2))
-    )
+    if len(os.listdir(folder)) != _FIRST + len(inodes):
+        return False
+    try:
+        return all(os.stat(f"{folder}/{number}").st_rdev == _NULL_DEVICE for number in range(_FIRST)) and all(
+            os.readlink(f"{folder}/{number}") == f"socket:[{inode}]" for number, inode in enumerate(inodes, _FIRST)
+        )
+    except FileNotFoundError:
+        return False
 
 
 def writable_shared_mappings(pid: int) -> list[str]:

@@ -20,7 +20,7 @@ _MOST_EVENTS: Final = 64
 
 _CANCELLED_KEPT: Final = 1000
 
-Callback = Callable[[], None]
+Callback = Callable[[], object]
 
 
 class Deadline:
@@ -107,7 +107,12 @@ class Reactor:
     def _arm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self.loop.call_at(self._deadlines[0][0], self._ring)
+            self._timer = None
+        while self._deadlines and self._deadlines[0][2].callback is None:
+            heapq.heappop(self._deadlines)
+            self._cancelled -= 1
+        if self._deadlines:
+            self._timer = self.loop.call_at(self._deadlines[0][0], self._ring)
 
     def _ring(self) -> None:
         self._timer = None
@@ -119,5 +124,5 @@ class Reactor:
                 self._cancelled -= 1
             else:
                 callback()
-        if self._deadlines and self._timer is None:
+        if self._timer is None:
             self._arm()

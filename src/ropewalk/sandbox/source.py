@@ -124,15 +124,17 @@ class ForkSource:
         """Return a process that waits, or wait for one."""
         pool = self._pools.get(image)
         if pool is not None:
+            self._pools.move_to_end(image)
             process = pool.take_waiting()
             if process is not None:
                 return process
         for _ in range(_TRIES):
             try:
-                pool, _ = await self._ready_pool(image)
+                if pool is None or not pool.ready:
+                    pool, _ = await self._ready_pool(image)
                 return await pool.take()
             except ZygoteGone:
-                continue
+                pool = None
         raise SandboxError(f"{_TRIES} zygotes of {image.module} ended one after another, before they gave a process")
 
     async def _ready_pool(self, image: Image) -> tuple[Pool, Manifest]:
@@ -220,6 +222,11 @@ class Pool:
         """End the zygote and what waits; takers get ZygoteGone. Processes that were taken live on."""
         self.zygote.close(why)
 
+    @property
+    def ready(self) -> bool:
+        """Whether the zygote has imported its module and forks."""
+        return self.zygote.ready.done() and not self.zygote.closed
+
     def take_waiting(self) -> ForkedProcess | None:
         """Return a process that waits, if there is one."""
         while self.waiting:
@@ -256,7 +263,7 @@ class Pool:
         self._refill_soon()
 
     def _refill_soon(self) -> None:
-        if self._refill is None and not self.zygote.closed:
+        if self._refill is None and not self.zygote.newborn and not self.zygote.closed:
             self._refill = self._reactor.call_later(self._settings.delay, self._fork_to_wait)
 
     def _fork_to_wait(self) -> None:

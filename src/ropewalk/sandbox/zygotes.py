@@ -16,7 +16,7 @@ import signal
 import socket
 import struct
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Final
 
@@ -52,9 +52,6 @@ FORK_SECONDS: Final = 5.0
 
 CONFINE_SECONDS: Final = 10.0
 """How long a new zygote may take until it has confined itself."""
-
-_LOOK_AGAIN: Final = 0.000_5
-_MOST_LOOKS: Final = 2000
 
 _logger: Final = logging.getLogger(__name__)
 _CREDENTIALS: Final = struct.Struct("iII")
@@ -120,10 +117,10 @@ class RootZygote:
         """Whether it is of no more use."""
         return self._closed
 
-    def spawn(self, bundle: str, control: socket.socket) -> None:
-        """Ask for a version zygote whose end of its control socket is `control`."""
-        message = _encode(Spawn(bundle=bundle))
-        self._send(message, [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", control.fileno()))])
+    def spawn(self, bundle: str, control: socket.socket, queue: socket.socket) -> None:
+        """Ask for a version zygote whose ends of its control socket and its queue are these."""
+        descriptors = struct.pack("ii", control.fileno(), queue.fileno())
+        self._send(_encode(Spawn(bundle=bundle)), [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)])
 
     def close(self, why: str = "the sandbox was stopped") -> None:
         """End it, and with it every process of the sandbox."""
@@ -243,14 +240,13 @@ class RootZygote:
 class _Newborn:
     """A process that has been asked for: nothing is known of it yet but our end of its connection and the other end's inode."""
 
-    __slots__ = ("asked_at", "connection", "inode", "looks", "pid")
+    __slots__ = ("asked_at", "connection", "inode", "pid")
 
     def __init__(self, connection: socket.socket, inode: int, asked_at: float) -> None:
         self.connection = connection
         self.inode = inode
         self.asked_at = asked_at
         self.pid = 0
-        self.looks = 0
 
 
 class VersionZygote:
@@ -285,12 +281,14 @@ class VersionZygote:
         self._closed = False
         self._watch: Watch | None = None
         self._stuck: Deadline | None = None
-        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._control, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control.setblocking(False)
         self._control.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        self._control_inode = os.fstat(theirs.fileno()).st_ino
-        with theirs:
-            root.spawn(image.bundle, theirs)
+        self._queue, queue = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._queue.setblocking(False)
+        self._inodes = [os.fstat(end.fileno()).st_ino for end in (control, queue)]
+        with control, queue:
+            root.spawn(image.bundle, control, queue)
         reactor.watch(self._control.fileno(), self._read)
         self._confining = reactor.call_later(CONFINE_SECONDS, self._not_confined)
 
@@ -311,6 +309,7 @@ class VersionZygote:
             self._reactor.cancel(self._stuck)
         self._reactor.forget(self._control.fileno())
         self._control.close()
+        self._queue.close()
         if self._descriptors is not None:
             self._descriptors.close()
             _end_process(self._pidfd)
@@ -349,7 +348,9 @@ class VersionZygote:
         self._watch = Watch(self._reactor, pid, IMPORT_SECONDS, IMPORT_SECONDS, self._holds_too_much, self._import_over)
         self._limit_memory(self._root.image_data)
         limits = self.image.limits
-        self._send(_encode(Import(module=self.image.module, cls=self.image.cls, memory=limits.memory, cpu=limits.cpu)), [])
+        self._send(
+            self._control, _encode(Import(module=self.image.module, cls=self.image.cls, memory=limits.memory, cpu=limits.cpu))
+        )
 
     def _limit_memory(self, image: int) -> None:
         _, hard = resource.prlimit(self._pid, resource.RLIMIT_DATA)
@@ -409,7 +410,7 @@ class VersionZygote:
         threads = inspection.status_of(self._pid).threads
         if threads != 1:
             return f"importing {module} started {threads - 1} thread(s) that still run: start them in the twist's methods"
-        if not inspection.holds_only(self._pid, self._control_inode):
+        if not inspection.holds_only(self._pid, *self._inodes):
             return (
                 f"importing {module} left files, sockets or an event loop open: open them in the twist's methods, or close them"
             )
@@ -424,9 +425,9 @@ class VersionZygote:
             self.ready.exception()  # the event loop is not to complain when the one who waited has gone
         self.close()
 
-    def _send(self, packet: bytes, ancillary: list[tuple[int, int, bytes]]) -> bool:
+    def _send(self, by: socket.socket, packet: bytes, ancillary: Iterable[tuple[int, int, bytes]] = ()) -> bool:
         try:
-            self._control.sendmsg([packet], ancillary)
+            by.sendmsg([packet], ancillary)
         except OSError:  # its end shows when reading; a full buffer means that it takes nothing
             self.close("the version zygote takes no more commands")
             return False
@@ -440,7 +441,8 @@ class VersionZygote:
         inode = os.fstat(theirs.fileno()).st_ino
         connection.setblocking(False)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        sent = self._send(FORK, [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", theirs.fileno()))])
+        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", theirs.fileno()))
+        sent = self._send(self._queue, FORK, [rights]) and self._send(self._control, FORK)
         theirs.close()
         if not sent:
             connection.close()
@@ -479,7 +481,7 @@ class VersionZygote:
             if birth is None:
                 self.close("a new process was not what was asked for")
             else:
-                self._hand_over_when_alone(birth, newborn)
+                self._hand_over(birth, newborn)
         except OSError:
             self.close("a new process ended at once")
 
@@ -505,19 +507,11 @@ class VersionZygote:
         if status_fd >= 0:
             os.close(status_fd)
 
-    def _hand_over_when_alone(self, birth: Birth, newborn: _Newborn) -> None:
-        """Hand the process over once the zygote has let go of its copy of the connection, which it does right after the fork."""
-        if self._closed:
+    def _hand_over(self, birth: Birth, newborn: _Newborn) -> None:
+        """Hand the process over, unless the zygote has taken its connection too: it has no business with it."""
+        if self._descriptors is None or self._descriptors.include(newborn.inode):
             self._discard(birth.pidfd, birth.status_fd)
-            return
-        if self._descriptors is not None and self._descriptors.include(newborn.inode):
-            newborn.looks += 1
-            self._reactor.forget(newborn.connection.fileno())
-            if newborn.looks < _MOST_LOOKS:
-                self._reactor.call_later(_LOOK_AGAIN, partial(self._hand_over_when_alone, birth, newborn))
-            else:
-                self._discard(birth.pidfd, birth.status_fd)
-                self.close("the version zygote kept a connection of a process that it made")
+            self.close("the version zygote kept a connection of a process that it made")
             return
         del self.newborn[newborn.connection.fileno()]
         process = ForkedProcess(self._reactor, birth, self._root)

@@ -1,8 +1,9 @@
 """What the host says to the zygotes and what they answer, one message per packet of a SEQPACKET socket.
 
-    host → root zygote      Spawn (with the new version zygote's end of its control socket), Sweep
+    host → root zygote      Spawn (with the new version zygote's ends of its control socket and of its queue), Sweep
     root zygote → host      one byte `HELLO` once it has a process; Ready once; Spawned; Exits
-    host → version zygote   Import once; then one byte `FORK` with the attempt's end of its socket, for each process
+    host → version zygote   Import once; then, for each process, one byte `FORK`
+    host → attempt          its connection, by the version zygote's queue, before the `FORK`: the zygote itself never takes it
     version zygote → host   one byte `HELLO` once it is confined (or why it could not be, as text); then Imported or ImportFailed, once
 
 The version zygote runs the author's code at import: what it says of itself (`Manifest`) is checked by the host and never rules
@@ -19,7 +20,7 @@ CONTROL_LIMIT: Final = 128 * 1024
 """Most bytes in one control packet, a manifest included: what fits a socket's buffer on every Linux."""
 
 FORK: Final = b"f"
-"""Asks a version zygote for one process; the socket that comes with it is that process's connection."""
+"""Asks a version zygote for one process. A packet on its queue says the same, beside the connection that it brings."""
 
 HELLO: Final = b"h"
 """The first byte that a process writes to its connection; the kernel says whose it is."""

@@ -14,6 +14,9 @@ from msgspec import Struct
 CONTROL_FD: Final = 3
 """The descriptor of a zygote's control socket, and of an attempt's connection."""
 
+QUEUE_FD: Final = 4
+"""The descriptor of the socket by which the host gives the processes that a version zygote forks their connections."""
+
 BUNDLES: Final = "/bundles"
 """Where the root zygote sees every bundle, by its name."""
 
