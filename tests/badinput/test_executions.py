@@ -89,7 +89,9 @@ async def test_a_process_that_ends_is_a_failed_attempt(runtime: Runtime, how: st
     assert says in why.message
 
 
-@pytest.mark.parametrize(("how", "errors"), [("fork", {"PermissionError", "BlockingIOError"}), ("fork_bomb", {"RuntimeError"})])
+@pytest.mark.parametrize(
+    ("how", "errors"), [("fork", {"PermissionError", "BlockingIOError"}), ("fork_bomb", {"RuntimeError", "memory_limit"})]
+)
 async def test_processes_and_hosts_of_threads_cannot_be_started(runtime: Runtime, how: str, errors: set[str]) -> None:
     instance = await runtime.run(MISBEHAVES)
     assert (await assert_fails(runtime, instance, "fail", how)).type in errors
