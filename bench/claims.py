@@ -7,7 +7,6 @@ the claim that takes it is timed. Then a node is started on each, in a process o
 from __future__ import annotations
 
 import asyncio
-import resource
 import statistics
 import sys
 import time
@@ -19,6 +18,7 @@ from msgspec.structs import replace
 from bench.committer import settlement_of
 from bench.figures import Figure, Measured
 from bench.floor import Floor
+from bench.machine import peak_kb
 from bench.rig import Rig, database_path, event, folder, serving, storing
 from ropewalk.storage.interface import Storage
 
@@ -101,7 +101,7 @@ async def _be_a_node(path: Path) -> None:
     """Be that process: run some executions, then say what the most memory was."""
     async with serving(path) as rig:
         await _run_some(rig)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    print(peak_kb())
 
 
 async def _run_some(rig: Rig) -> None:

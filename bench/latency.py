@@ -46,8 +46,8 @@ async def _from_here(rig: Rig, instance: str, count: int) -> list[float]:
     took: list[float] = []
     for _ in range(count):
         await asyncio.sleep(_REST)
-        began, _, result = await rig.execute(instance, "first_line")
-        took.append(_milliseconds(began, result))
+        began, executed = await rig.execute(instance, "first_line")
+        took.append(_milliseconds(began, executed.result))
     return took
 
 
@@ -63,8 +63,7 @@ async def _from_elsewhere(rig: Rig, path: Path, instance: str, count: int) -> li
         done = rig.witness.awaited(execution.id)
         source.stdin.write(msgspec.json.encode(execution) + b"\n")
         began = int(await source.stdout.readline())
-        _, result = await done
-        took.append(_milliseconds(began, result))
+        took.append(_milliseconds(began, (await done).result))
     source.stdin.close()
     await source.wait()
     return took

@@ -34,6 +34,11 @@ def versions() -> dict[str, str]:
     return {"python": sys.version.split()[0], "sqlite": apsw.sqlite_lib_version(), **names}
 
 
+def peak_kb() -> int:
+    """Return the most memory that this process has had resident."""
+    return int(_value("/proc/self/status", "VmHWM").split()[0])
+
+
 def _value(path: str, name: str) -> str:
     lines = Path(path).read_text(encoding="utf-8").splitlines()
     return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), "unknown")

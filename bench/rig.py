@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import msgspec
+from msgspec import Struct
 from msgspec.structs import replace
 
 from ropewalk.answers.tasks import new_id
@@ -35,20 +36,30 @@ IN_FLIGHT = 8
 TWIST = Path(__file__).with_name("twist.py")
 
 
+class Executed(Struct, frozen=True):
+    """One execution, by the machine's monotonic clock in nanoseconds: when its event was handed to a process, and when its settlement
+    was durable.
+    """
+
+    started: int
+    settled: int
+    result: Json
+
+
 class Witness:
     """Storage that notes when settlements are durable."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
-        self._awaited: dict[str, asyncio.Future[tuple[int, Json]]] = {}
+        self._awaited: dict[str, asyncio.Future[Executed]] = {}
         self._left = 0
         self._end: asyncio.Future[None] | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._storage, name)
 
-    def awaited(self, execution: str) -> Awaitable[tuple[int, Json]]:
-        """Give the monotonic nanosecond at which the execution's settlement became durable, and its result."""
+    def awaited(self, execution: str) -> Awaitable[Executed]:
+        """Wait for the end of an execution. To be asked for before its event is stored."""
         self._awaited[execution] = asyncio.get_running_loop().create_future()
         return self._awaited[execution]
 
@@ -64,13 +75,14 @@ class Witness:
 
     async def settle(self, settlement: Settlement) -> Settled:
         settled = await self._storage.settle(settlement)
-        now = time.monotonic_ns()
+        now, wall = time.monotonic_ns(), time.time_ns()
         if settlement.verdict.status != "succeeded":
             raise RuntimeError(f"an execution was to succeed: {settlement.attempt.error}")
         self._count()
         waiter = self._awaited.pop(settlement.execution, None)
         if waiter is not None:
-            waiter.set_result((now, settlement.verdict.result or b"null"))
+            started = now - (wall - settlement.attempt.usage.started_at * 1000)
+            waiter.set_result(Executed(started, now, settlement.verdict.result or b"null"))
         return settled
 
 
@@ -108,15 +120,14 @@ class Rig:
         self.node.wake()
         return execution.id
 
-    async def execute(self, instance: str, method: str, *arguments: object) -> tuple[int, int, Json]:
-        """Hand over an event and wait for its end; returns when it was handed over and when it was settled (ns), and the result."""
+    async def execute(self, instance: str, method: str, *arguments: object) -> tuple[int, Executed]:
+        """Store an event and wait for its end; returns the monotonic nanosecond at which it began to be stored, and its execution."""
         execution = event(instance, method, *arguments)
         done = self.witness.awaited(execution.id)
         began = time.monotonic_ns()
         await self.service.storage.enqueue(execution)
         self.node.wake()
-        ended, result = await done
-        return began, ended, result
+        return began, await done
 
     def syncs(self) -> int:
         """Return how often the disk was told to keep what was written to it."""
