@@ -27,7 +27,7 @@ from ropewalk.wire.messages import Answer, HostMessage, PriorityRecord, Start, T
 _FEW: Final = 3
 """Runs in the root zygote: enough to make what is made on first use, too few for Python to specialise for the wrong class."""
 
-_OFTEN: Final = 16
+_OFTEN: Final = 10
 """Runs in a version's zygote, after which Python has specialised what it will."""
 
 _UUID: Final = "00000000-0000-0000-0000-000000000000"
