@@ -64,7 +64,7 @@ async def test_what_is_forgotten_in_the_same_turn_is_not_called(reactor: Reactor
         reactor.forget(other[0])
 
     for fd in (pipe[0], other[0]):
-        reactor.watch(fd, lambda fd=fd: on(fd))  # type: ignore[misc]
+        reactor.watch(fd, lambda fd=fd: on(fd))
     os.write(pipe[1], b"a")
     os.write(other[1], b"a")
     await asyncio.sleep(0.01)
