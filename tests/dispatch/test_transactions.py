@@ -71,6 +71,19 @@ WORKER = """
                 raise Retry(after=timedelta(seconds=0.05), reason="too early")
             await self.set("attempt", self.execution.attempt)
 
+        async def coalesces(self) -> list[bool]:
+            first = await self.run_task(self.follow, delay=3600, key="k")
+            second = await self.run_task(self.follow, delay=60, key="k", coalesce=True)
+            await self.commit()
+            third = await self.run_task(self.follow, delay=3600, key="k", coalesce=True)
+            await self.cancel_task(third)
+            fourth = await self.run_task(self.follow, delay=3600, key="k", coalesce=True)
+            await self.commit()
+            await self.cancel_all_tasks()
+            fifth = await self.run_task(self.follow, delay=3600, key="k", coalesce=True)
+            await self.cancel_task("k")
+            return [first == second, second == third, third == fourth, fourth == fifth]
+
         async def waits(self) -> None:
             import asyncio
 
@@ -140,6 +153,12 @@ async def test_reads_see_the_executions_own_writes(runtime: Runtime) -> None:
     instance = await runtime.run(WORKER)
     assert await runtime.invoke(instance, "reads_its_writes") == [["a:2"], None, {"a:2": 2, "b:1": 3}, ["a:3", "b:1", "runs"]]
     assert await runtime.keys(instance) == ["a:3", "b:1", "runs"]
+
+
+async def test_coalescing_gives_the_task_that_is_there(runtime: Runtime) -> None:
+    instance = await runtime.run(WORKER)
+    assert await runtime.invoke(instance, "coalesces") == [True, True, False, False]
+    assert await runtime.storage.tasks(instance) == []
 
 
 async def test_a_cancelled_execution_ends_and_leaves_nothing(runtime: Runtime) -> None:

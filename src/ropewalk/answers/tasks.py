@@ -26,12 +26,25 @@ def new_id() -> str:
 
 
 class TaskOverlay:
-    """How many executions the attempt has asked for so far."""
+    """What the attempt has asked for so far: how many executions, which hold keys, and what it has cancelled (None: everything)."""
 
-    __slots__ = ("count",)
+    __slots__ = ("cancelled", "count", "holders")
 
     def __init__(self) -> None:
         self.count = 0
+        self.holders: dict[tuple[str, str], str] = {}
+        self.cancelled: set[tuple[str, str | None]] = set()
+
+    def cancel(self, ns: str, token_or_key: str | None) -> None:
+        """Take note of what is cancelled."""
+        self.cancelled.add((ns, token_or_key))
+        for place, held in list(self.holders.items()):
+            if place[0] == ns and token_or_key in (None, place[1], held):
+                del self.holders[place]
+
+    def has_cancelled(self, ns: str, key: str, held: str) -> bool:
+        """Whether a stored task is cancelled by what was noted."""
+        return not self.cancelled.isdisjoint({(ns, None), (ns, key), (ns, held)})
 
 
 async def task_run(session: Session, call: TaskRun) -> str:
@@ -59,7 +72,20 @@ async def task_run(session: Session, call: TaskRun) -> str:
         at=now,
     )
     session.add(Enqueue(execution=execution), len(target.arguments) + 200)
-    return execution.id
+    return execution.id if call.key is None else await _holder(session, call, call.key, execution.id)
+
+
+async def _holder(session: Session, call: TaskRun, key: str, new: str) -> str:
+    """Return the task that holds the key from now on: the one that was there already when they coalesce."""
+    overlay = session.overlay(TaskOverlay)
+    held = overlay.holders.get((call.ns, key))
+    if held is None and call.coalesce:
+        held = await session.host.storage.task_of_key(session.claim.instance.id, call.ns, key)
+        if held is not None and overlay.has_cancelled(call.ns, key, held):
+            held = None
+    holder = held if held is not None and call.coalesce else new
+    overlay.holders[call.ns, key] = holder
+    return holder
 
 
 async def task_cancel(session: Session, call: TaskCancel) -> None:
@@ -68,6 +94,7 @@ async def task_cancel(session: Session, call: TaskCancel) -> None:
         session.add(CancelTasks(ns=call.ns))
     else:
         session.add(CancelTask(ns=call.ns, token_or_key=call.token_or_key), len(call.token_or_key))
+    session.overlay(TaskOverlay).cancel(call.ns, call.token_or_key)
 
 
 async def _target(session: Session, call: TaskRun) -> Target:

@@ -185,6 +185,10 @@ class Storage(Protocol):
         """Pending executions that `run_task` made: queued (later ones too), in back-off and running, newest first."""
         ...
 
+    async def task_of_key(self, instance: str, ns: str, key: str) -> str | None:
+        """The id of the task that holds a key: one that waits and was never started."""
+        ...
+
     async def attempts(self, execution: str) -> list[AttemptRecord]:
         """The ended attempts of an execution, oldest first."""
         ...

@@ -131,6 +131,11 @@ class Reader:
         rows = self._rows(f"{ready} UNION ALL {timers} UNION ALL {running} ORDER BY 1 DESC", {"instance": instance})  # type: ignore[arg-type]
         return [execution_record(row, row[-1]) for row in rows]
 
+    def task_of_key(self, instance: str, ns: str, key: str) -> str | None:
+        """The id of the task that holds a key."""
+        row = self._row(_TASK_OF_KEY, (instance, ns, key))
+        return None if row is None else row[0]
+
     def attempts(self, execution: str) -> list[Attempt]:
         """The ended attempts of an execution, oldest first."""
         row = self._row(_SUCCEEDED, (execution,))
@@ -262,6 +267,11 @@ class Reader:
         rows = self._rows("SELECT id, epoch, status FROM instances INDEXED BY instances_leased WHERE node = ?", (node,))
         return {row[0]: (row[1], row[2]) for row in rows}
 
+
+_TASK_OF_KEY: Final = """
+    SELECT id FROM executions INDEXED BY executions_keys
+    WHERE instance = ? AND ns = ? AND key = ? AND attempt = 0 AND key IS NOT NULL AND (seq IS NOT NULL OR due IS NOT NULL)
+    """
 
 _THERE: Final = "i.status NOT IN ('gone', 'erased')"
 

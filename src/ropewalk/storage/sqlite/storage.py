@@ -151,6 +151,10 @@ class SqliteStorage:
         """Pending tasks, newest first."""
         return self._read.tasks(instance)
 
+    async def task_of_key(self, instance: str, ns: str, key: str) -> str | None:
+        """The task that holds a key."""
+        return self._read.task_of_key(instance, ns, key)
+
     async def attempts(self, execution: str) -> list[Attempt]:
         """The ended attempts of an execution."""
         return self._read.attempts(execution)
