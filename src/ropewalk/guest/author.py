@@ -86,7 +86,6 @@ def plan_of(cls: type) -> Plan:
 def _import(name: str) -> types.ModuleType:
     if name in sys.modules:
         raise BadTwist(f"the module's name {name!r} is already that of a Python module: rename {name}.py, to twist.py for one")
-    importlib.invalidate_caches()
     return importlib.import_module(name)
 
 
