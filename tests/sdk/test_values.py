@@ -14,7 +14,7 @@ from uuid import UUID
 
 import msgspec
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from ropewalk.errors import InvalidValue, NotSerializable, ValueTooLarge
 from ropewalk.sdk.records import Activity, ActivityType, Link, Note, Priority
@@ -182,11 +182,17 @@ json_values = st.recursive(
 )
 
 
+# A busy machine makes examples slow, which says nothing about the values.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@unhurried
 @given(json_values)
 def test_json_comes_back_as_it_is(value: object) -> None:
     assert decode(encode(value, "it"), None, "it") == value
 
 
+@unhurried
 @given(json_values, st.sampled_from([math.nan, math.inf, -math.inf]))
 def test_what_json_cannot_say_is_found_wherever_it_is(value: object, odd: float) -> None:
     with pytest.raises(NotSerializable, match="which JSON cannot say"):
