@@ -7,6 +7,7 @@ FileNotFoundError, both OSError.
 from __future__ import annotations
 
 import os
+import re
 from typing import Final
 
 from msgspec import Struct
@@ -30,28 +31,24 @@ class Status(Struct, frozen=True, kw_only=True):
     threads: int
 
 
+# One pass over the text: field by field it takes three times as long, and it is read twice for every process. A process that has ended
+# has no memory, and no such lines.
+_READ_STATUS: Final = re.compile(
+    rb"\nPPid:\t(\d+)\n.*?\nNSpid:\t(?:\d+\t)*(\d+)\n"
+    rb"(?:.*?\nVmPeak:\t *(\d+) kB\nVmSize:\t *(\d+) kB\n.*?\nVmHWM:\t *(\d+) kB\n.*?\nVmData:\t *(\d+) kB\n)?"
+    rb".*?\nThreads:\t(\d+)\n",
+    re.DOTALL,
+).search
+
+
 def read_status(fd: int) -> Status:
     """Return what an open /proc/PID/status says now."""
-    text = os.pread(fd, 8192, 0)
-    data = _kilobytes(text, b"\nVmData:\t")
+    found = _READ_STATUS(os.pread(fd, 8192, 0))
+    assert found is not None, "the kernel's own words"
+    parent, pid, most, size, peak, data, threads = map(int, found.groups(b"0"))
     return Status(
-        parent=int(_field(text, b"\nPPid:\t")),
-        pid=int(_field(text, b"\nNSpid:\t").split()[-1]),
-        peak=_kilobytes(text, b"\nVmHWM:\t"),
-        data=data,
-        data_peak=_kilobytes(text, b"\nVmPeak:\t") - _kilobytes(text, b"\nVmSize:\t") + data,
-        threads=int(_field(text, b"\nThreads:\t")),
+        parent=parent, pid=pid, peak=peak * 1024, data=data * 1024, data_peak=(most - size + data) * 1024, threads=threads
     )
-
-
-def _field(text: bytes, name: bytes) -> bytes:
-    start = text.find(name)
-    return text[start + len(name) : text.find(b"\n", start + 1)] if start >= 0 else b""
-
-
-def _kilobytes(text: bytes, name: bytes) -> int:
-    """Return a size in bytes; a process that has ended has no memory, and no such line."""
-    return int(_field(text, name).removesuffix(b" kB") or 0) * 1024
 
 
 def status_of(pid: int) -> Status:
