@@ -26,14 +26,12 @@ from ropewalk import errors
 from ropewalk.errors import InvalidValue, RopewalkError, ValueTooLarge
 from ropewalk.sdk.values import plain_of
 from ropewalk.wire import messages
-from ropewalk.wire.frames import FRAME_LIMIT, MESSAGE_LIMIT_FROM_GUEST, MESSAGE_LIMIT_FROM_HOST, FrameDecoder, encode_frames
+from ropewalk.wire.frames import MESSAGE_LIMIT_FROM_GUEST, MESSAGE_LIMIT_FROM_HOST, FrameDecoder, encode_frames
 from ropewalk.wire.messages import Answer, AnyCall, Call, Failure, Log, Start
 
 _READ_SIZE: Final = 64 * 1024
 _FIRST_READ_SIZE: Final = 448
 """Enough for most messages, and so little that no large block is asked of the C library, which would tidy its heap for it."""
-
-_HEADER_SIZE: Final = 4
 
 
 def _plain(value: object) -> object:
@@ -191,8 +189,6 @@ class Channel:
         data = self._read()
         if not data:
             _leave()
-        if not self._decoder.pending and len(data) == _HEADER_SIZE + int.from_bytes(data[:_HEADER_SIZE]) <= FRAME_LIMIT:
-            return (data[_HEADER_SIZE:],)  # one whole message, as nearly always
         return self._decoder.feed(data)
 
     def _send(self, frames: bytes) -> None:

@@ -10,7 +10,7 @@ one read. Before: `messages` gives the bytes. After: the socket.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 FRAME_LIMIT: Final = 8 * 1024 * 1024
@@ -56,12 +56,21 @@ class FrameDecoder:
         self._message = bytearray()
         self._limit = message_limit
 
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """Take what was read and yield each message that is now whole.
+    def feed(self, data: bytes) -> Iterable[bytes]:
+        """Take what was read and give each message that is now whole.
 
         Raises:
             FrameError: a frame or message is larger than its limit, or an unfinished message has an empty frame.
         """
+        if (
+            not self._buffer
+            and not self._message
+            and len(data) - _HEADER.size == int.from_bytes(data[: _HEADER.size]) <= FRAME_LIMIT
+        ):
+            return (data[_HEADER.size :],)  # one whole message, as nearly always
+        return self._feed(data)
+
+    def _feed(self, data: bytes) -> Iterator[bytes]:
         buffer = self._buffer
         buffer += data
         start = 0
