@@ -228,6 +228,11 @@ REFUSED = {
         "BadTwist",
         "the fields of O cannot be read: NameError",
     ),
+    "an option without a type": (
+        "class O(Options):\n    one = 5\n    def fine(self): ...\nclass Sample(Twist):\n    options: O",
+        "BadTwist",
+        "O.one has no type: write one: int = 5",
+    ),
     "an option's default": (
         "class O(Options):\n    one: object = print\nclass Sample(Twist):\n    options: O",
         "BadTwist",

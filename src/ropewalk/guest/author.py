@@ -13,7 +13,7 @@ import logging
 import sys
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any, Final, cast
 
@@ -284,6 +284,15 @@ def _options_class(cls: type[Unit]) -> type[Options] | None:
     return None
 
 
+def _untyped(options: type[Options]) -> Iterator[tuple[str, object]]:
+    """Yield what an Options class holds under a public name without an annotation, methods and properties aside."""
+    fields = {field.name for field in option_fields(options)}
+    for base in options.__mro__[: options.__mro__.index(Options)]:
+        for name, value in vars(base).items():
+            if not name.startswith("_") and name not in fields and not hasattr(value, "__get__") and not isinstance(value, type):
+                yield name, value
+
+
 def _type_of(options: object) -> str:
     return options.__name__ if isinstance(options, type) else type(options).__name__
 
@@ -298,6 +307,10 @@ def _checked_options(options: type[Options]) -> type[Options]:
         raise BadTwist(
             f"{_place(options)}the fields of {options.__name__} cannot be read: {_type_name(error)}: {message_of(error)}"
         ) from None
+    for name, value in _untyped(options):
+        raise BadTwist(
+            f"{_place(options)}{options.__name__}.{name} has no type: write {name}: {type(value).__name__} = {value!r:.40}"
+        )
     return options
 
 
