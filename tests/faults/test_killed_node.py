@@ -16,18 +16,21 @@ from tests.harness.web import Web
 
 
 def kill_at_random(cli: Cli, web: Web, kills: int) -> None:
-    """Kill a node so many times, each a random while after it became ready, and audit."""
+    """Kill a node so many times, each a random while after it was started or became ready, and audit."""
     seed = int(os.environ.get("FAULT_SEED", random.randrange(1 << 32)))
     print(f"FAULT_SEED={seed}")
     chance = random.Random(seed)
     instances = open_books(cli, web, 4)
-    for _ in range(kills):
-        node = cli.start("--concurrency", str(chance.choice([1, 4, 16])))
+    for number in range(kills):
+        begin = cli.start if number % 3 else cli.launch
+        node = begin("--concurrency", str(chance.choice([1, 4, 16])))
         time.sleep(chance.expovariate(1 / 0.15))  # the moment of the fault, not a wait for anything
         node.kill()
     with cli.serving():
         progress(cli, 20)
     close_books(cli, web, instances)
+    lost = one(cli.database, "select count(*) from attempts where status = 'lost'")
+    assert lost >= kills / 10, f"only {lost} attempts died with a node: the kills did not hit"
 
 
 @pytest.mark.timeout(180)

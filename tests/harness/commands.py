@@ -105,6 +105,13 @@ class Cli:
 
     def start(self, *arguments: str) -> Serving:
         """Start a node and return when it is ready."""
+        node = self.launch(*arguments)
+        until(node.answers_or_ended, "a node to be ready")
+        assert node.lives, f"the node ended:\n{self.log_tail()}"
+        return node
+
+    def launch(self, *arguments: str) -> Serving:
+        """Start a node, ready or not."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port: int = probe.getsockname()[1]
@@ -118,10 +125,7 @@ class Cli:
                 stderr=log,
                 start_new_session=True,
             )
-        node = Serving(process, f"http://127.0.0.1:{port}")
-        until(node.answers_or_ended, "a node to be ready")
-        assert node.lives, f"the node ended:\n{self.log_tail()}"
-        return node
+        return Serving(process, f"http://127.0.0.1:{port}")
 
     @contextmanager
     def serving(self, *arguments: str) -> Iterator[Serving]:
