@@ -49,12 +49,13 @@ class FrameDecoder:
         message_limit: most bytes that one message may have; a header that would pass it raises before anything is kept of it.
     """
 
-    __slots__ = ("_buffer", "_limit", "_message")
+    __slots__ = ("_buffer", "_limit", "_message", "_whole")
 
     def __init__(self, message_limit: int) -> None:
         self._buffer = bytearray()
         self._message = bytearray()
         self._limit = message_limit
+        self._whole = min(FRAME_LIMIT, message_limit)
 
     def feed(self, data: bytes) -> Iterable[bytes]:
         """Take what was read and give each message that is now whole.
@@ -62,11 +63,8 @@ class FrameDecoder:
         Raises:
             FrameError: a frame or message is larger than its limit, or an unfinished message has an empty frame.
         """
-        if (
-            not self._buffer
-            and not self._message
-            and len(data) - _HEADER.size == int.from_bytes(data[: _HEADER.size]) <= FRAME_LIMIT
-        ):
+        length = len(data) - _HEADER.size
+        if not self._buffer and not self._message and length == int.from_bytes(data[: _HEADER.size]) <= self._whole:
             return (data[_HEADER.size :],)  # one whole message, as nearly always
         return self._feed(data)
 
