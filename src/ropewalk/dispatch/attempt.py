@@ -350,6 +350,8 @@ class Attempt:
             cpu=limits.cpu,
             wall=limits.wall,
             requests=limits.requests,
+            logs=limits.logs,
+            value=self._host.limits.value,
         )
 
 
