@@ -65,7 +65,7 @@ async def _fill(path: Path, instances: int, tasks: int) -> str:
 def _multiply(path: Path, times: int) -> None:
     """Make `times` of each waiting task. By SQL, since a million calls of `enqueue` would take minutes: only ids and times differ."""
     connection = apsw.Connection(str(database_path(path)))
-    columns = [row[1] for row in connection.execute("PRAGMA table_info(executions)") if row[1] != "n"]
+    columns = [str(row[1]) for row in connection.execute("PRAGMA table_info(executions)") if row[1] != "n"]
     values = {"id": "id || '-' || copy", "due": "due + copy * 1000", "run_at": "run_at + copy * 1000"}
     copies = "WITH RECURSIVE copies(copy) AS (SELECT 1 UNION ALL SELECT copy + 1 FROM copies WHERE copy + 1 < ?)"
     copied = ", ".join(values.get(name, name) for name in columns)
