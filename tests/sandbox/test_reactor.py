@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
+from functools import partial
 
 import pytest
 
@@ -64,7 +65,7 @@ async def test_what_is_forgotten_in_the_same_turn_is_not_called(reactor: Reactor
         reactor.forget(other[0])
 
     for fd in (pipe[0], other[0]):
-        reactor.watch(fd, lambda fd=fd: on(fd))
+        reactor.watch(fd, partial(on, fd))
     os.write(pipe[1], b"a")
     os.write(other[1], b"a")
     await asyncio.sleep(0.01)

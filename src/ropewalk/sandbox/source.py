@@ -159,8 +159,9 @@ class ForkSource:
         folder = os.path.join(self._bundles, image.bundle)
         if os.path.dirname(folder) != self._bundles or image.bundle in {"", ".", ".."} or not os.path.isdir(folder):
             raise SandboxError(f"there is no bundle {image.bundle!r} in {self._bundles}: deploy the version again")
-        while len(self._pools) >= self._settings.zygotes:
-            next(iter(self._pools.values())).close("another version's zygote took its place")
+        idle = [other for other in self._pools.values() if not other.busy]
+        for other in idle[: max(0, len(self._pools) + 1 - self._settings.zygotes)]:
+            other.close("another version's zygote took its place")
         pool = Pool(root, image, self._settings, self._may_wait, self._pool_gone)
         self._pools[image] = pool
         return pool
@@ -171,7 +172,7 @@ class ForkSource:
 
     def _may_wait(self, pool: Pool) -> bool:
         """Whether one more process of `pool` may wait; the least recently used pool gives up one of its own for it."""
-        if sum(len(other.waiting) for other in self._pools.values()) < self._settings.total:
+        if sum(len(other.waiting) + len(other.zygote.newborn) for other in self._pools.values()) < self._settings.total:
             return True
         for other in self._pools.values():
             if other is not pool and other.waiting:
@@ -221,6 +222,11 @@ class Pool:
     def close(self, why: str) -> None:
         """End the zygote and what waits; takers get ZygoteGone. Processes that were taken live on."""
         self.zygote.close(why)
+
+    @property
+    def busy(self) -> bool:
+        """Whether somebody waits for its zygote or for a process."""
+        return bool(self._takers) or not self.zygote.ready.done()
 
     @property
     def ready(self) -> bool:

@@ -106,7 +106,8 @@ class RootZygote:
         self._closed = False
         self._living: dict[int, ForkedProcess] = {}
         self._deaths: dict[int, Exit] = {}
-        self._autopsies: deque[tuple[int, int, Callable[[Exit | None], None]]] = deque()
+        self._autopsies: deque[tuple[int, Callable[[Exit | None], None]]] = deque()
+        self._swept = 0
         self._sweeps = 0
         self._said = ""
         reactor.watch(self._control.fileno(), self._read)
@@ -136,8 +137,9 @@ class RootZygote:
             process.kill()
         if not self.ready.done():
             self.ready.set_exception(SandboxError(why))
+            self.ready.exception()  # whether anyone waits for it is no concern of the event loop's
         while self._autopsies:
-            self._autopsies.popleft()[2](None)
+            self._autopsies.popleft()[1](None)
         self._on_gone(self)
 
     def close_unless_ready(self) -> None:
@@ -220,21 +222,32 @@ class RootZygote:
         if self._closed:
             done(None)
             return
+        self._autopsies.append((pid, done))
+        if not self._swept:
+            self._sweep()
+
+    def _sweep(self) -> None:
+        """Ask for whatever has ended to be reaped; the answer serves all autopsies of now, later ones wait for the next."""
         self._sweeps += 1
-        self._autopsies.append((self._sweeps, pid, done))
+        self._swept = len(self._autopsies)
         try:
             self._send(_encode(Sweep(number=self._sweeps)), [])
         except ZygoteGone:
-            pass  # closing it has answered
+            pass  # closing it has answered them all
 
     def _note(self, exits: Exits) -> None:
         for found in exits.exits:
             if found.pid in self._living:
                 self._deaths[found.pid] = found
-        while self._autopsies and self._autopsies[0][0] <= exits.sweep:
-            _, pid, done = self._autopsies.popleft()
+        if exits.sweep != self._sweeps:
+            return
+        for _ in range(self._swept):
+            pid, done = self._autopsies.popleft()
             # What ended well is not reported: it was reaped, and there was nothing to say.
             done(self._deaths.get(pid, Exit(pid=pid, status=0)))
+        self._swept = 0
+        if self._autopsies:
+            self._sweep()
 
 
 class _Newborn:
