@@ -50,15 +50,17 @@ async def test_a_bundle_is_a_folders_name(bench: Bench, name: str) -> None:
 @pytest.mark.parametrize(
     ("code", "says"),
     [
-        ("import os; os._exit(0)", "ended while importing"),
-        ("import ctypes; ctypes.string_at(0)", "ended while importing"),
+        ("import os; os._exit(0)", "ended its process with exit code 0"),
+        ("import os; os._exit(3)", "ended its process with exit code 3"),
+        ("import ctypes; ctypes.string_at(0)", "ended its process by SIGSEGV"),
+        ("import os, time; os.close(3); time.sleep(60)", "ended its process by SIGKILL"),
         ("import threading, time; threading.Thread(target=time.sleep, args=(60,), daemon=True).start()", "started 1 thread"),
         ("held = open(__file__)", "left files, sockets or an event loop open"),
         ("import asyncio; loop = asyncio.new_event_loop()", "left files, sockets or an event loop open"),
         ("import os; os.dup2(os.pipe()[0], 0)", "left files, sockets or an event loop open"),
         ("import os; os.write(3, b'noise')", "broke what the sandbox runs it with"),
     ],
-    ids=["exit", "segfault", "thread", "file", "loop", "replaced", "noise"],
+    ids=["exit", "exit-3", "segfault", "close", "thread", "file", "loop", "replaced", "noise"],
 )
 async def test_an_import_that_leaves_something_behind_is_refused(bench: Bench, code: str, says: str) -> None:
     assert says in (await refusal(bench, code)).message

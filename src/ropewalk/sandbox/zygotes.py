@@ -50,6 +50,9 @@ IMPORT_SECONDS: Final = 10.0
 FORK_SECONDS: Final = 5.0
 """How long a version zygote may take to give a process before it is taken for stuck."""
 
+ANSWER_SECONDS: Final = 10.0
+"""How long the root zygote may take to answer a command before it is taken for stuck."""
+
 CONFINE_SECONDS: Final = 10.0
 """How long a new zygote may take until it has confined itself."""
 
@@ -77,12 +80,20 @@ def _receive(connection: socket.socket, size: int) -> tuple[bytes, int]:
     return data, 0
 
 
-def _end_process(pidfd: int) -> None:
+def _kill(pidfd: int) -> None:
     try:
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
     except ProcessLookupError:
         pass  # it has ended and been reaped
-    os.close(pidfd)
+
+
+def _how(found: Exit | None) -> str:
+    """Return how a process ended, as the rest of a sentence."""
+    if found is None:
+        return ""
+    if os.WIFSIGNALED(found.status):
+        return f" by {signal.Signals(os.WTERMSIG(found.status)).name}"
+    return f" with exit code {os.WEXITSTATUS(found.status)}"
 
 
 class RootZygote:
@@ -97,6 +108,8 @@ class RootZygote:
     def __init__(self, reactor: Reactor, launched: Launched, on_gone: Callable[[RootZygote], None]) -> None:
         self.pid = 0
         self.image_data = 0
+        self.zygotes: set[int] = set()
+        """The version zygotes that live, by their numbers inside: how they end is of interest."""
         self.ready: asyncio.Future[None] = reactor.loop.create_future()
         self.reactor = reactor
         self._launched = launched
@@ -109,6 +122,8 @@ class RootZygote:
         self._autopsies: deque[tuple[int, Callable[[Exit | None], None]]] = deque()
         self._swept = 0
         self._sweeps = 0
+        self._unanswered = 0
+        self._patience: Deadline | None = None
         self._said = ""
         reactor.watch(self._control.fileno(), self._read)
         reactor.watch(launched.errors, self._read_errors)
@@ -121,7 +136,7 @@ class RootZygote:
     def spawn(self, bundle: str, control: socket.socket, queue: socket.socket) -> None:
         """Ask for a version zygote whose ends of its control socket and its queue are these."""
         descriptors = struct.pack("ii", control.fileno(), queue.fileno())
-        self._send(_encode(Spawn(bundle=bundle)), [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)])
+        self._ask(_encode(Spawn(bundle=bundle)), [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)])
 
     def close(self, why: str = "the sandbox was stopped") -> None:
         """End it, and with it every process of the sandbox."""
@@ -130,6 +145,8 @@ class RootZygote:
         self._closed = True
         self.reactor.forget(self._control.fileno())
         self.reactor.forget(self._launched.errors)
+        if self._patience is not None:
+            self.reactor.cancel(self._patience)
         if self._pidfd >= 0:
             self._end_and_reap()
         self._launched.close()
@@ -156,12 +173,25 @@ class RootZygote:
             pass  # somebody else in the node has reaped it
         os.close(self._pidfd)
 
-    def _send(self, packet: bytes, ancillary: list[tuple[int, int, bytes]]) -> None:
+    def _ask(self, packet: bytes, ancillary: list[tuple[int, int, bytes]]) -> None:
+        """Send a command, and end the zygote when it answers none for `ANSWER_SECONDS`. Raises ZygoteGone."""
         try:
             self._control.sendmsg([packet], ancillary)
         except OSError as error:
             self.close(f"the root zygote takes no more commands: {error.strerror}")
             raise ZygoteGone("the root zygote has ended") from error
+        self._unanswered += 1
+        if self._patience is None:
+            self._patience = self.reactor.call_later(ANSWER_SECONDS, self._silent)
+
+    def _answered(self) -> None:
+        self._unanswered -= 1
+        assert self._patience is not None, "an answer is to a command"
+        self.reactor.cancel(self._patience)
+        self._patience = self.reactor.call_later(ANSWER_SECONDS, self._silent) if self._unanswered else None
+
+    def _silent(self) -> None:
+        self.close(f"the root zygote did not answer for {ANSWER_SECONDS:g} s")
 
     # ── What it says ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -198,7 +228,7 @@ class RootZygote:
                 self.image_data = self._data_of(self.pid)
                 self.ready.set_result(None)
             case Spawned():
-                pass
+                self._answered()
             case Exits():
                 self._note(report)
 
@@ -231,20 +261,21 @@ class RootZygote:
         self._sweeps += 1
         self._swept = len(self._autopsies)
         try:
-            self._send(_encode(Sweep(number=self._sweeps)), [])
+            self._ask(_encode(Sweep(number=self._sweeps)), [])
         except ZygoteGone:
             pass  # closing it has answered them all
 
     def _note(self, exits: Exits) -> None:
         for found in exits.exits:
-            if found.pid in self._living:
+            if found.pid in self._living or found.pid in self.zygotes:
                 self._deaths[found.pid] = found
         if exits.sweep != self._sweeps:
             return
+        self._answered()
         for _ in range(self._swept):
             pid, done = self._autopsies.popleft()
             # What ended well is not reported: it was reaped, and there was nothing to say.
-            done(self._deaths.get(pid, Exit(pid=pid, status=0)))
+            done(self._deaths.pop(pid, Exit(pid=pid, status=0)))
         self._swept = 0
         if self._autopsies:
             self._sweep()
@@ -289,6 +320,7 @@ class VersionZygote:
         self._on_process = on_process
         self._on_gone = on_gone
         self._pid = 0
+        self._inner_pid = 0
         self._pidfd = -1
         self._descriptors: inspection.Descriptors | None = None
         self._closed = False
@@ -325,7 +357,10 @@ class VersionZygote:
         self._queue.close()
         if self._descriptors is not None:
             self._descriptors.close()
-            _end_process(self._pidfd)
+            self._reactor.forget(self._pidfd)
+            self._root.zygotes.discard(self._inner_pid)
+            _kill(self._pidfd)
+            os.close(self._pidfd)
         for newborn in list(self.newborn.values()):
             self._drop(newborn)
         if not self.ready.done():
@@ -357,6 +392,8 @@ class VersionZygote:
     def _confined(self, pid: int) -> None:
         """It runs under its rules, and no author's code yet: set its limits, then have it import."""
         self._pid, self._pidfd, self._descriptors = pid, os.pidfd_open(pid), inspection.Descriptors(pid)
+        self._inner_pid = inspection.status_of(pid).pid
+        self._root.zygotes.add(self._inner_pid)
         self._reactor.cancel(self._confining)
         self._watch = Watch(self._reactor, pid, IMPORT_SECONDS, IMPORT_SECONDS, self._holds_too_much, self._import_over)
         self._limit_memory(self._root.image_data)
@@ -385,14 +422,19 @@ class VersionZygote:
         self._fail(RefusedImport(limit, f"{text}: move work out of the module's top level, into the twist's methods"))
 
     def _hung_up(self) -> None:
-        if self._pid and not self.ready.done():
-            self._fail(
-                RefusedImport(
-                    "crash", f"the process ended while importing {self.image.module}: the module ended it, or a limit did"
-                )
-            )
-        else:
+        if not self._pid or self.ready.done():
             self.close("the version zygote ended")
+            return
+        self._reactor.forget(self._control.fileno())
+        _kill(self._pidfd)  # should it have closed its end only
+        self._reactor.watch(self._pidfd, self._died)
+
+    def _died(self) -> None:
+        self._reactor.forget(self._pidfd)
+        self._root.autopsy(self._inner_pid, self._examined)
+
+    def _examined(self, found: Exit | None) -> None:
+        self._fail(RefusedImport("crash", f"importing {self.image.module} ended its process{_how(found)}"))
 
     def _imported(self, packet: bytes) -> None:
         try:
@@ -516,7 +558,8 @@ class VersionZygote:
         return None
 
     def _discard(self, pidfd: int, status_fd: int) -> None:
-        _end_process(pidfd)
+        _kill(pidfd)
+        os.close(pidfd)
         if status_fd >= 0:
             os.close(status_fd)
 
