@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from ropewalk.sandbox.source import ForkSource
 from tests.sandbox.bench import Bench
+
+
+@pytest.fixture(autouse=True)
+def no_error_in_the_event_loop(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Fail a test in which a callback of the event loop raised: asyncio only logs that."""
+    yield
+    errors = [
+        record.getMessage() for when in ("setup", "call") for record in caplog.get_records(when) if record.name == "asyncio"
+    ]
+    assert errors == []
 
 
 @pytest.fixture

@@ -269,8 +269,8 @@ class RootZygote:
         for found in exits.exits:
             if found.pid in self._living or found.pid in self.zygotes:
                 self._deaths[found.pid] = found
-        if exits.sweep != self._sweeps:
-            return
+        if not exits.sweep:
+            return  # it said so unasked
         self._answered()
         for _ in range(self._swept):
             pid, done = self._autopsies.popleft()
