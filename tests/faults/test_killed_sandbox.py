@@ -60,10 +60,10 @@ def test_stopping_the_whole_sandbox_is_noticed(cli: Cli, web: Web, node: Serving
     """A root zygote that stops answering is replaced, or named; the node does not hang with it."""
     instances = open_books(cli, web, 1)
     progress(cli, 2)
-    (root,) = processes.zygote_tree(node.pid).root
-    processes.stop(root)
-    (version,) = processes.zygote_tree(node.pid).versions
-    processes.kill(version)
+    for root in kinds(node)["root"]:
+        processes.stop(root)
+    for version in kinds(node)["version"]:
+        processes.kill(version)
     progress(cli, 5)
     assert node.lives
     close_books(cli, web, instances)
