@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import statistics
 from pathlib import Path
 
@@ -37,16 +38,22 @@ async def measure(floor: Floor, *, quick: bool) -> Measured:
 
 
 def _unique_kb() -> list[float]:
-    """Return for each attempt's process on this machine how much of its memory is its own."""
+    """Return for each attempt's process of this node how much of its memory is its own."""
     found: list[float] = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if _fields(process / "status").get("Seccomp_filters") == _ATTEMPT_FILTERS:
+            status = _fields(process / "status")
+            if status.get("Seccomp_filters") == _ATTEMPT_FILTERS and _parent(status["PPid"]) == os.getpid():
                 sizes = _fields(process / "smaps_rollup")
                 found.append(sizes["Private_Clean"] + sizes["Private_Dirty"])
         except (FileNotFoundError, ProcessLookupError):
             continue
     return found
+
+
+def _parent(pid: int) -> int:
+    """Return a process's parent: of the root zygote, whose children the attempts are, that is the node."""
+    return _fields(Path(f"/proc/{pid}/status"))["PPid"]
 
 
 def _fields(path: Path) -> dict[str, int]:
