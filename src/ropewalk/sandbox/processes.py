@@ -244,6 +244,8 @@ class ForkedProcess:
     # ── From the guest ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _read(self) -> None:
+        if self._state is _State.DYING:
+            return  # it has had its last word
         try:
             data = self._connection.recv(READ_SIZE)
         except BlockingIOError:
@@ -276,7 +278,9 @@ class ForkedProcess:
                 return
         self._on_message(message)
         if last and not self.over:
-            self._end(Ended(code=0))
+            self._state = _State.DYING
+            # Two turns of the loop later, so that who was told goes first: nobody waits for the end of what has said all.
+            self._loop.call_soon(self._loop.call_soon, self._finish)
 
     # ── Its end ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -304,6 +308,10 @@ class ForkedProcess:
         """See `Process.kill`."""
         if self._state is not _State.OVER:
             self._end(Ended(signal=signal.SIGKILL, limit=limit))
+
+    def _finish(self) -> None:
+        if self._state is not _State.OVER:
+            self._end(Ended(code=0))
 
     def _hung_up(self) -> None:
         """Its end of the connection closed before it had finished: whatever it still does, it is ended, and its status is asked for."""
