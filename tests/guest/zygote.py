@@ -57,7 +57,7 @@ def run(job: Job, connection: int) -> NoReturn:
             serve = attempt.prepare(connection, twist)
             if job.memory:
                 _limit_memory(job.memory)
-            serve()
+            serve(False)
     finally:
         os._exit(1)
 

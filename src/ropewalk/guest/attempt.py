@@ -21,10 +21,11 @@ _COLLECT_EVERY: Final = 20_000
 """New objects between two collections: what was there before the fork is frozen, so a collection costs what the method made."""
 
 
-def prepare(fd: int, twist: type) -> Callable[[], NoReturn]:
+def prepare(fd: int, twist: type) -> Callable[[bool], NoReturn]:
     """Make all that an attempt of `twist` on the connection `fd` needs, and return what a process is to call that has just been forked.
 
-    That process was forked without Python's hooks, has one thread, and has said HELLO. No author's code runs before its event has come.
+    That process was forked without Python's hooks, has one thread, and has said HELLO. It says whether there is time before its event
+    comes. No author's code runs before that.
     """
     plan = plan_of(twist)
     rehearsal.warm(plan)
@@ -32,8 +33,11 @@ def prepare(fd: int, twist: type) -> Callable[[], NoReturn]:
     invocation = Invocation(plan, channel)
     out_of_memory_word = encode_message(out_of_memory(plan.memory))
     gc.set_threshold(_COLLECT_EVERY, 20, 50)
+    rehearse = rehearsal.once_more()
 
-    def serve() -> NoReturn:
+    def serve(ahead: bool) -> NoReturn:
+        if ahead:
+            rehearse()
         try:
             last_word = invocation.run(channel.wait_for_start())
         except MemoryError:

@@ -8,6 +8,7 @@ the version's zygote does most of it, with the author's. No author's code runs, 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -97,8 +98,21 @@ def warm(plan: Plan) -> None:
         _perform(plan, Channel, "", light)
 
 
+def once_more() -> Callable[[], None]:
+    """Make an attempt of our own twist and return what runs it, once.
+
+    A process that has just been forked runs it before its event has come. What is touched meanwhile is what the event's way will touch,
+    so that the pages have been copied when someone waits for them.
+    """
+    return _made(_OURS, Channel, "plain", None)
+
+
 def _perform(plan: Plan, kind: type[Channel], method: str, part: Part | None = None) -> None:
     """Be an attempt of `plan` that runs `method`, or `part` in its place."""
+    _made(plan, kind, method, part)()
+
+
+def _made(plan: Plan, kind: type[Channel], method: str, part: Part | None) -> Callable[[], None]:
     start = Start(
         execution="",
         attempt=1,
@@ -119,9 +133,13 @@ def _perform(plan: Plan, kind: type[Channel], method: str, part: Part | None = N
     host = PlayedHost(start, *(Answer(id=number, value=value) for number, value in enumerate(_ANSWERS, 1)))
     channel = kind(-1, host.read, host.write)
     invocation = Invocation(plan, channel)
-    channel.finish(invocation.run(channel.wait_for_start(), part))
-    invocation.close()
-    OUTPUT.book.close()
+
+    def run() -> None:
+        channel.finish(invocation.run(channel.wait_for_start(), part))
+        invocation.close()
+        OUTPUT.book.close()
+
+    return run
 
 
 _OURS: Final = plan_class(Rehearsed, 0)

@@ -23,7 +23,7 @@ from typing import Final, NoReturn
 import msgspec
 
 from ropewalk.guest import kernel
-from ropewalk.wire.control import CONTROL_LIMIT, FORK, HELLO, Import, ImportFailed, Spawn, ZygoteReport
+from ropewalk.wire.control import CONTROL_LIMIT, FORK, FORK_AHEAD, HELLO, Import, ImportFailed, Spawn, ZygoteReport
 from ropewalk.wire.plan import BUNDLES, CONTROL_FD, QUEUE_FD, TWIST, Confinement
 
 THREAD_STACK: Final = 1024 * 1024
@@ -34,7 +34,7 @@ _ANCILLARY: Final = socket.CMSG_SPACE(struct.calcsize("i"))
 _DESCRIPTOR: Final = struct.Struct("i")
 
 Load = Callable[[Import], tuple[type | None, ZygoteReport]]
-Attempt = Callable[[], NoReturn]
+Attempt = Callable[[bool], NoReturn]
 Prepare = Callable[[int, type], Attempt]
 
 
@@ -120,14 +120,14 @@ def fork_attempts(control: socket.socket, attempt: Attempt, no_fork: kernel.Prog
     """
     queue = socket.socket(fileno=QUEUE_FD)
     gc.enable()  # for the attempts: here, next to nothing is ever made
-    while control.recv(len(FORK)):
+    while word := control.recv(len(FORK)):
         try:
             pid = kernel.clone(_FORK_FLAGS, tid_address)
         except OSError:  # out of processes or memory: the host sees the connection close
             os.close(_take_connection(queue))
             continue
         if pid == 0:
-            _become_attempt(queue, no_fork, attempt)
+            _become_attempt(queue, no_fork, attempt, word == FORK_AHEAD)
 
 
 def _take_connection(queue: socket.socket) -> int:
@@ -135,7 +135,7 @@ def _take_connection(queue: socket.socket) -> int:
     return int.from_bytes(data, sys.byteorder)
 
 
-def _become_attempt(queue: socket.socket, no_fork: kernel.Program, attempt: Attempt) -> NoReturn:
+def _become_attempt(queue: socket.socket, no_fork: kernel.Program, attempt: Attempt, ahead: bool) -> NoReturn:
     """Be an attempt's process: it has one descriptor of its own and can make no other process."""
     try:
         connection = _take_connection(queue)
@@ -143,6 +143,6 @@ def _become_attempt(queue: socket.socket, no_fork: kernel.Program, attempt: Atte
         os.closerange(QUEUE_FD, connection + 1)
         no_fork.install()
         os.write(CONTROL_FD, HELLO)
-        attempt()
+        attempt(ahead)
     finally:
         os._exit(1)

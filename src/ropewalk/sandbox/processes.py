@@ -30,7 +30,9 @@ from ropewalk.wire.messages import Finished, GuestMessage, HostMessage, Raised
 READ_SIZE: Final = 64 * 1024
 """Most bytes read from one guest before others have their turn."""
 
-_CPUS: Final = len(os.sched_getaffinity(0))
+CPUS: Final = len(os.sched_getaffinity(0))
+"""How many processes can run at once."""
+
 MEMORY_CHECK: Final = 0.02
 """Seconds between two looks at how much memory a process holds: it cannot fill more than some tens of megabytes meanwhile."""
 
@@ -98,7 +100,7 @@ class Watch:
         self._reactor.cancel(self._deadline)
 
     def _next(self, now: float) -> float:
-        left = max((self._cpu_end - self._cpu_seen) / _CPUS, _SHORTEST_CHECK)
+        left = max((self._cpu_end - self._cpu_seen) / CPUS, _SHORTEST_CHECK)
         return min(self._wall_end, now + min(left, MEMORY_CHECK))
 
     def _check(self) -> None:

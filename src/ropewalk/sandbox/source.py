@@ -21,11 +21,11 @@ from ropewalk.sandbox.assessment import assess
 from ropewalk.sandbox.facts import HostFacts, gather_facts
 from ropewalk.sandbox.interface import Image, SandboxError
 from ropewalk.sandbox.launch import launch
-from ropewalk.sandbox.processes import ForkedProcess
+from ropewalk.sandbox.processes import CPUS, ForkedProcess
 from ropewalk.sandbox.profile import describe_profile, make_plan
 from ropewalk.sandbox.reactor import Deadline, Reactor
 from ropewalk.sandbox.zygotes import RootZygote, VersionZygote, ZygoteGone
-from ropewalk.wire.control import Manifest
+from ropewalk.wire.control import FORK, FORK_AHEAD, Manifest
 from ropewalk.wire.plan import Plan
 
 START_SECONDS: Final = 30.0
@@ -208,6 +208,7 @@ class Pool:
     ) -> None:
         self.image = image
         self.waiting: deque[ForkedProcess] = deque()
+        self._root = root
         self._reactor = root.reactor
         self._loop = root.reactor.loop
         self._settings = settings
@@ -278,7 +279,8 @@ class Pool:
         if self.zygote.newborn or len(self.waiting) >= self._target or self.zygote.closed:
             return
         if self._may_wait(self):
-            self.zygote.fork()
+            # While the machine is busy, a process that prepares itself takes time from one that is waited for.
+            self.zygote.fork(FORK if self._root.living - len(self.waiting) >= CPUS else FORK_AHEAD)
 
     def tidy(self) -> None:
         """Let go of what waits for a version that is not asked for."""

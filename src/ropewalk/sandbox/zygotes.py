@@ -237,6 +237,11 @@ class RootZygote:
 
     # ── How processes ended ───────────────────────────────────────────────────────────────────────────────────────────────────
 
+    @property
+    def living(self) -> int:
+        """How many processes there are, those that wait included."""
+        return len(self._living)
+
     def joined(self, process: ForkedProcess) -> None:
         """Remember a process while it lives: its end will be of interest."""
         self._living[process.inner_pid] = process
@@ -490,14 +495,14 @@ class VersionZygote:
 
     # ── Processes ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def fork(self) -> None:
-        """Ask for one process; `on_process` gets it, or `on_gone` is called."""
+    def fork(self, word: bytes = FORK) -> None:
+        """Ask for one process; `on_process` gets it, or `on_gone` is called. `word` is FORK or FORK_AHEAD."""
         connection, theirs = socket.socketpair()
         inode = os.fstat(theirs.fileno()).st_ino
         connection.setblocking(False)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", theirs.fileno()))
-        sent = self._send(self._queue, FORK, [rights]) and self._send(self._control, FORK)
+        sent = self._send(self._queue, FORK, [rights]) and self._send(self._control, word)
         theirs.close()
         if not sent:
             connection.close()

@@ -2,7 +2,7 @@
 
     host → root zygote      Spawn (with the new version zygote's ends of its control socket and of its queue), Sweep
     root zygote → host      one byte `HELLO` once it has a process; Ready once; Spawned; Exits
-    host → version zygote   Import once; then, for each process, one byte `FORK`
+    host → version zygote   Import once; then, for each process, one byte `FORK` or `FORK_AHEAD`
     host → attempt          its connection, by the version zygote's queue, before the `FORK`: the zygote itself never takes it
     version zygote → host   one byte `HELLO` once it is confined (or why it could not be, as text); then Imported or ImportFailed, once
 
@@ -21,6 +21,9 @@ CONTROL_LIMIT: Final = 128 * 1024
 
 FORK: Final = b"f"
 """Asks a version zygote for one process. A packet on its queue says the same, beside the connection that it brings."""
+
+FORK_AHEAD: Final = b"a"
+"""Asks for one process that nobody waits for yet: it is to do what it can before its event comes."""
 
 HELLO: Final = b"h"
 """The first byte that a process writes to its connection; the kernel says whose it is."""
