@@ -73,7 +73,10 @@ def test_a_node_that_was_frozen_past_its_lease_commits_nothing_when_it_thaws(cli
     cli.json("drain", "--until-idle")
     with cli.serving() as frozen:
         invoke = cli.begin("invoke", instance, "nap", "--args", "[2]", "--json")
-        until(lambda: rows(cli.database, "select id from executions where method = 'nap' and status = 'running'"), "the nap to begin")
+        until(
+            lambda: rows(cli.database, "select id from executions where method = 'nap' and status = 'running'"),
+            "the nap to begin",
+        )
         frozen.signal(signal.SIGSTOP)
         with cli.serving():
             assert invoke.result()["result"] == "napped"
