@@ -361,6 +361,7 @@ class Committer:
         if copied == self._log_pages:
             self._log_pages = self._log_copied = 0
             self._restart_pages = RESTART_PAGES
+            self._syncs += 1  # the next commit begins the log anew, and its header is synced by itself
 
     # ── On either ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
