@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from ropewalk.storage.records import LogQuery
 from tests.badinput.aftermath import assert_fails, assert_goes_on
@@ -13,6 +14,12 @@ from tests.harness.runtime import Runtime
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 MISBEHAVES = Path(__file__).parent / "twists" / "misbehaves.py"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def instance(lasting: Runtime) -> str:
+    """An instance that all of them try their worst on."""
+    return await lasting.run(MISBEHAVES)
 
 
 # ── Exceptions ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -38,29 +45,27 @@ MISBEHAVES = Path(__file__).parent / "twists" / "misbehaves.py"
         ("native_recursion", "RecursionError", "recursion"),
     ],
 )
-async def test_an_exception_is_reported_by_its_class_and_text(runtime: Runtime, how: str, error: str, says: str) -> None:
-    instance = await runtime.run(MISBEHAVES)
-    why = await assert_fails(runtime, instance, "fail", how)
+async def test_an_exception_is_reported_by_its_class_and_text(
+    lasting: Runtime, instance: str, how: str, error: str, says: str
+) -> None:
+    why = await assert_fails(lasting, instance, "fail", how)
     assert why.type == error
     assert says in why.message
     assert f"by_{how}" in why.traceback or how == "chain"  # too long a chain of causes to be shown
 
 
-async def test_an_exception_without_a_name_is_reported_all_the_same(runtime: Runtime) -> None:
-    instance = await runtime.run(MISBEHAVES)
-    assert (await assert_fails(runtime, instance, "fail", "nameless")).type
+async def test_an_exception_without_a_name_is_reported_all_the_same(lasting: Runtime, instance: str) -> None:
+    assert (await assert_fails(lasting, instance, "fail", "nameless")).type
 
 
-async def test_an_error_text_that_is_no_text_is_made_one(runtime: Runtime) -> None:
-    instance = await runtime.run(MISBEHAVES)
-    why = await assert_fails(runtime, instance, "fail", "surrogate_text")
+async def test_an_error_text_that_is_no_text_is_made_one(lasting: Runtime, instance: str) -> None:
+    why = await assert_fails(lasting, instance, "fail", "surrogate_text")
     assert why.type == "ValueError"
     assert why.message.encode()
 
 
-async def test_an_enormous_error_text_is_cut(runtime: Runtime) -> None:
-    instance = await runtime.run(MISBEHAVES)
-    why = await assert_fails(runtime, instance, "fail", "enormous_text")
+async def test_an_enormous_error_text_is_cut(lasting: Runtime, instance: str) -> None:
+    why = await assert_fails(lasting, instance, "fail", "enormous_text")
     assert why.type == "ValueError"
     assert len(why.message) + len(why.traceback) < 1_000_000
 
@@ -82,9 +87,8 @@ async def test_an_enormous_error_text_is_cut(runtime: Runtime) -> None:
         ("endless_text", "cpu_limit", "3 s"),
     ],
 )
-async def test_a_process_that_ends_is_a_failed_attempt(runtime: Runtime, how: str, error: str, says: str) -> None:
-    instance = await runtime.run(MISBEHAVES)
-    why = await assert_fails(runtime, instance, "fail", how)
+async def test_a_process_that_ends_is_a_failed_attempt(lasting: Runtime, instance: str, how: str, error: str, says: str) -> None:
+    why = await assert_fails(lasting, instance, "fail", how)
     assert why.type == error
     assert says in why.message
 
@@ -92,9 +96,10 @@ async def test_a_process_that_ends_is_a_failed_attempt(runtime: Runtime, how: st
 @pytest.mark.parametrize(
     ("how", "errors"), [("fork", {"PermissionError", "BlockingIOError"}), ("fork_bomb", {"RuntimeError", "memory_limit"})]
 )
-async def test_processes_and_hosts_of_threads_cannot_be_started(runtime: Runtime, how: str, errors: set[str]) -> None:
-    instance = await runtime.run(MISBEHAVES)
-    assert (await assert_fails(runtime, instance, "fail", how)).type in errors
+async def test_processes_and_hosts_of_threads_cannot_be_started(
+    lasting: Runtime, instance: str, how: str, errors: set[str]
+) -> None:
+    assert (await assert_fails(lasting, instance, "fail", how)).type in errors
 
 
 # ── Never returning ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -125,16 +130,14 @@ async def test_what_never_returns_is_ended(runtime: Runtime, how: str) -> None:
         ("naive_key", "key"),
     ],
 )
-async def test_a_result_without_a_json_form_is_refused_by_name(runtime: Runtime, how: str, says: str) -> None:
-    instance = await runtime.run(MISBEHAVES)
-    why = await assert_fails(runtime, instance, "fail", how)
+async def test_a_result_without_a_json_form_is_refused_by_name(lasting: Runtime, instance: str, how: str, says: str) -> None:
+    why = await assert_fails(lasting, instance, "fail", how)
     assert why.type == "NotSerializable"
     assert says in why.message
 
 
-async def test_a_result_over_the_limit_says_both_figures(runtime: Runtime) -> None:
-    instance = await runtime.run(MISBEHAVES)
-    why = await assert_fails(runtime, instance, "fail", "large_result")
+async def test_a_result_over_the_limit_says_both_figures(lasting: Runtime, instance: str) -> None:
+    why = await assert_fails(lasting, instance, "fail", "large_result")
     assert why.type == "ValueTooLarge"
     assert "1,048,578" in why.message
     assert "1,048,576" in why.message

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from ropewalk.sandbox import zygotes
 from ropewalk.service.bundles import BundleError
@@ -17,12 +18,18 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 TWIST = "from ropewalk import Limits, Options, Priority, RetryPolicy, Twist\nfrom ropewalk.tools import Network\n"
 
 
-async def refused(runtime: Runtime, source: str) -> RefusedImport:
-    """Deploy what has to be refused, see that another module still can be deployed, and return the refusal."""
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def beside(lasting: Runtime) -> str:
+    """An instance that is there all the while."""
+    return await lasting.run(BENIGN)
+
+
+async def refused(runtime: Runtime, beside: str, source: str) -> RefusedImport:
+    """Deploy what has to be refused, see that another instance goes on, and return the refusal."""
     with pytest.raises(RefusedImport) as caught:
         await runtime.deploy(source)
-    assert await runtime.storage.twists() == []
-    await assert_goes_on(runtime, await runtime.run(BENIGN))
+    assert [twist.name for twist in await runtime.storage.twists()] == ["benign"]
+    await assert_goes_on(runtime, beside)
     return caught.value
 
 
@@ -41,8 +48,8 @@ async def refused(runtime: Runtime, source: str) -> RefusedImport:
         (f"{TWIST}class One(Twist): pass\nclass Two(One): pass", ["One", "Two"]),
     ],
 )
-async def test_a_module_must_hold_one_twist(runtime: Runtime, source: str, says: list[str]) -> None:
-    why = await refused(runtime, source)
+async def test_a_module_must_hold_one_twist(lasting: Runtime, beside: str, source: str, says: list[str]) -> None:
+    why = await refused(lasting, beside, source)
     assert all(word in why.message for word in says)
 
 
@@ -72,14 +79,16 @@ async def test_a_module_must_hold_one_twist(runtime: Runtime, source: str, says:
         ("import os\nos.fork()", "PermissionError", ""),
     ],
 )
-async def test_an_import_that_raises_is_reported_with_its_traceback(runtime: Runtime, source: str, error: str, says: str) -> None:
-    why = await refused(runtime, source)
+async def test_an_import_that_raises_is_reported_with_its_traceback(
+    lasting: Runtime, beside: str, source: str, error: str, says: str
+) -> None:
+    why = await refused(lasting, beside, source)
     assert why.type == error
     assert says in why.message
 
 
-async def test_the_traceback_is_the_authors(runtime: Runtime) -> None:
-    why = await refused(runtime, "def inner():\n    raise ValueError('at import')\n\ninner()\n")
+async def test_the_traceback_is_the_authors(lasting: Runtime, beside: str) -> None:
+    why = await refused(lasting, beside, "def inner():\n    raise ValueError('at import')\n\ninner()\n")
     assert "twist.py" in why.traceback
     assert "inner()" in why.traceback
     assert "line 2" in why.traceback
@@ -94,23 +103,23 @@ async def test_the_traceback_is_the_authors(runtime: Runtime) -> None:
         ("import ctypes\nctypes.string_at(0)", "SIGSEGV"),
     ],
 )
-async def test_a_module_that_ends_its_process_is_refused(runtime: Runtime, source: str, says: str) -> None:
-    why = await refused(runtime, source)
+async def test_a_module_that_ends_its_process_is_refused(lasting: Runtime, beside: str, source: str, says: str) -> None:
+    why = await refused(lasting, beside, source)
     assert why.type == "crash"
     assert says in why.message
 
 
-async def test_a_module_that_takes_all_memory_is_refused(runtime: Runtime) -> None:
-    why = await refused(runtime, "x = []\nwhile True:\n    x.append(bytearray(1024 * 1024))\n")
+async def test_a_module_that_takes_all_memory_is_refused(lasting: Runtime, beside: str) -> None:
+    why = await refused(lasting, beside, "x = []\nwhile True:\n    x.append(bytearray(1024 * 1024))\n")
     assert why.type in {"memory_limit", "MemoryError"}
 
 
 @pytest.mark.parametrize("body", ["while True: pass", "import time; time.sleep(3600)", "input()"])
 async def test_a_module_that_hangs_at_import_is_refused_in_time(
-    runtime: Runtime, body: str, monkeypatch: pytest.MonkeyPatch
+    lasting: Runtime, beside: str, body: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(zygotes, "IMPORT_SECONDS", 2.0)
-    why = await refused(runtime, body)
+    why = await refused(lasting, beside, body)
     assert why.type in {"timeout", "cpu_limit", "EOFError"}
     assert why.message
 
@@ -125,8 +134,8 @@ async def test_a_module_that_hangs_at_import_is_refused_in_time(
         "import os\nkept = os.pipe()\n",
     ],
 )
-async def test_a_module_that_keeps_what_attempts_would_share_is_refused(runtime: Runtime, source: str) -> None:
-    why = await refused(runtime, f"{source}{TWIST}class Keeps(Twist): pass\n")
+async def test_a_module_that_keeps_what_attempts_would_share_is_refused(lasting: Runtime, beside: str, source: str) -> None:
+    why = await refused(lasting, beside, f"{source}{TWIST}class Keeps(Twist): pass\n")
     assert why.message
 
 
@@ -152,18 +161,20 @@ async def test_a_module_that_keeps_what_attempts_would_share_is_refused(runtime:
         ("options = 5", ["options"]),
     ],
 )
-async def test_a_twist_that_is_not_well_formed_is_refused_by_name(runtime: Runtime, body: str, says: list[str]) -> None:
-    why = await refused(runtime, f"{TWIST}class Wrong(Twist):\n    {body}\n")
+async def test_a_twist_that_is_not_well_formed_is_refused_by_name(
+    lasting: Runtime, beside: str, body: str, says: list[str]
+) -> None:
+    why = await refused(lasting, beside, f"{TWIST}class Wrong(Twist):\n    {body}\n")
     text = f"{why.message} {why.traceback}"
     assert [word for word in says if word not in text] == []
 
 
-async def test_options_without_a_type_are_refused(runtime: Runtime) -> None:
+async def test_options_without_a_type_are_refused(lasting: Runtime, beside: str) -> None:
     source = f"{TWIST}class Wrong(Options):\n    x = 5\n\nclass Odd(Twist):\n    options: Wrong\n"
-    assert "x" in (await refused(runtime, source)).message
+    assert "x" in (await refused(lasting, beside, source)).message
 
 
-async def test_a_class_that_hides_from_being_looked_at_is_refused(runtime: Runtime) -> None:
+async def test_a_class_that_hides_from_being_looked_at_is_refused(lasting: Runtime, beside: str) -> None:
     source = f"""{TWIST}
 class Hiding(type(Twist)):
     def __getattribute__(cls, name):
@@ -172,14 +183,14 @@ class Hiding(type(Twist)):
 class Hidden(Twist, metaclass=Hiding):
     pass
 """
-    assert (await refused(runtime, source)).message
+    assert (await refused(lasting, beside, source)).message
 
 
-async def test_a_manifest_that_is_too_large_is_refused(runtime: Runtime) -> None:
+async def test_a_manifest_that_is_too_large_is_refused(lasting: Runtime, beside: str) -> None:
     source = f"{TWIST}\nclass Large(Twist):\n    pass\n\nfor n in range(50_000):\n"
     source += "    async def work(self, argument_with_a_long_name: int) -> None: pass\n"
     source += "    work.__name__ = f'work_{n}'\n    setattr(Large, f'work_{n}', work)\n"
-    assert (await refused(runtime, source)).message
+    assert (await refused(lasting, beside, source)).message
 
 
 # ── What cannot even be packed ────────────────────────────────────────────────────────────────────────────────────────────────

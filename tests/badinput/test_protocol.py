@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import pytest_asyncio
 
 from ropewalk.storage.records import ErrorInfo
 from ropewalk.wire.frames import encode_frames
@@ -25,7 +26,7 @@ from ropewalk.wire.messages import (
     Target,
     TaskRun,
 )
-from tests.badinput.aftermath import assert_goes_on
+from tests.badinput.aftermath import assert_fails, assert_goes_on
 from tests.harness.runtime import Runtime
 from tests.harness.web import Web
 
@@ -44,13 +45,15 @@ def payload(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
-async def says(runtime: Runtime, web: Web, data: bytes, *, then: str = "wait", times: int = 1) -> ErrorInfo:
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def instance(lasting: Runtime, lasting_web: Web) -> str:
+    """An instance that all of them try their worst on."""
+    return await lasting.run(GARBLES, base_url=lasting_web.url)
+
+
+async def says(runtime: Runtime, instance: str, data: bytes, *, then: str = "wait", times: int = 1) -> ErrorInfo:
     """Have a twist write bytes to its connection, see that the instance goes on, and return why the execution failed."""
-    instance = await runtime.run(GARBLES, base_url=web.url)
-    why = await runtime.failure(instance, "say", payload(data), then, times)
-    assert await runtime.keys(instance) == []
-    await assert_goes_on(runtime, instance)
-    return why
+    return await assert_fails(runtime, instance, "say", payload(data), then, times)
 
 
 # ── What is no message ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -85,29 +88,31 @@ GARBAGE = {
 
 
 @pytest.mark.parametrize("data", GARBAGE.values(), ids=GARBAGE.keys())
-async def test_what_is_no_message_ends_the_attempt(runtime: Runtime, web: Web, data: bytes) -> None:
-    assert (await says(runtime, web, data)).type == "protocol"
+async def test_what_is_no_message_ends_the_attempt(lasting: Runtime, instance: str, data: bytes) -> None:
+    assert (await says(lasting, instance, data)).type == "protocol"
 
 
-async def test_a_message_of_many_frames_is_bounded(runtime: Runtime, web: Web) -> None:
+async def test_a_message_of_many_frames_is_bounded(lasting: Runtime, instance: str) -> None:
     piece = struct.pack("!I", 0x8000_0000 | 1024 * 1024) + b"x" * 1024 * 1024
-    assert (await says(runtime, web, piece, times=40)).type == "protocol"
+    assert (await says(lasting, instance, piece, times=40)).type == "protocol"
 
 
-async def test_half_a_frame_before_the_end_is_a_crash(runtime: Runtime, web: Web) -> None:
-    assert (await says(runtime, web, struct.pack("!I", 100) + b"x", then="exit")).type == "crash"
+async def test_half_a_frame_before_the_end_is_a_crash(lasting: Runtime, instance: str) -> None:
+    assert (await says(lasting, instance, struct.pack("!I", 100) + b"x", then="exit")).type == "crash"
 
 
-async def test_half_a_frame_and_no_end_is_a_timeout(runtime: Runtime, web: Web) -> None:
-    assert (await says(runtime, web, struct.pack("!I", 100) + b"x")).type == "timeout"
+async def test_half_a_frame_and_no_end_is_a_timeout(lasting: Runtime, instance: str) -> None:
+    assert (await says(lasting, instance, struct.pack("!I", 100) + b"x")).type == "timeout"
 
 
 # ── Messages that are not in their place ──────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_a_call_with_the_id_of_one_that_is_not_answered_ends_the_attempt(runtime: Runtime, web: Web) -> None:
-    fetch = Fetch(id=77, ns="network", method="GET", url=f"{web.url}/silent", headers=[])
-    why = await says(runtime, web, frame(fetch) * 2)
+async def test_a_call_with_the_id_of_one_that_is_not_answered_ends_the_attempt(
+    lasting: Runtime, instance: str, lasting_web: Web
+) -> None:
+    fetch = Fetch(id=77, ns="network", method="GET", url=f"{lasting_web.url}/silent", headers=[])
+    why = await says(lasting, instance, frame(fetch) * 2)
     assert why.type == "protocol"
     assert "77" in why.message
 
@@ -122,9 +127,9 @@ async def test_a_forged_result_is_that_attempts_result_and_no_more(runtime: Runt
     await assert_goes_on(runtime, instance)
 
 
-async def test_a_forged_failure_keeps_nothing(runtime: Runtime, web: Web) -> None:
+async def test_a_forged_failure_keeps_nothing(lasting: Runtime, instance: str) -> None:
     raised = Raised(kind="unretried", type="x" * 10_000, message="y" * 1_000_000, traceback="z" * 1_000_000)
-    why = await says(runtime, web, frame(raised) + frame(Finished(result=b"1")))
+    why = await says(lasting, instance, frame(raised) + frame(Finished(result=b"1")))
     assert why.type.startswith("xxx")
     assert len(why.type) + len(why.message) + len(why.traceback) < 500_000
 
@@ -138,9 +143,9 @@ async def test_a_guest_that_does_not_read_its_answers_is_ended(runtime: Runtime,
     await assert_goes_on(runtime, instance)
 
 
-async def test_calls_over_the_budget_end_the_attempt_however_they_are_made(runtime: Runtime, web: Web) -> None:
+async def test_calls_over_the_budget_end_the_attempt_however_they_are_made(lasting: Runtime, instance: str) -> None:
     reads = b"".join(frame(StoreRead(id=1000 + number, ns="", keys=["key"])) for number in range(2000))
-    assert (await says(runtime, web, reads)).type == "request_limit"
+    assert (await says(lasting, instance, reads)).type == "request_limit"
 
 
 # ── Messages whose fields are hostile ─────────────────────────────────────────────────────────────────────────────────────────
@@ -174,10 +179,10 @@ HOSTILE: dict[str, Message] = {
 
 
 @pytest.mark.parametrize("message", HOSTILE.values(), ids=HOSTILE.keys())
-async def test_a_message_with_hostile_fields_does_no_harm(runtime: Runtime, web: Web, message: Message) -> None:
+async def test_a_message_with_hostile_fields_does_no_harm(lasting: Runtime, instance: str, message: Message) -> None:
     """The host refuses the call; whether the execution then fails or not, only it is concerned."""
-    instance = await runtime.run(GARBLES, base_url=web.url)
-    await runtime.finish(await runtime.queue(instance, "say", payload(frame(message)), "return"))
-    assert set(await runtime.keys(instance)) <= {"half"}
-    assert await runtime.storage.tasks(instance) == []
-    await assert_goes_on(runtime, instance)
+    before = await lasting.keys(instance)
+    await lasting.finish(await lasting.queue(instance, "say", payload(frame(message)), "return"))
+    assert set(await lasting.keys(instance)) <= {*before, "half"}
+    assert await lasting.storage.tasks(instance) == []
+    await assert_goes_on(lasting, instance)

@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from tests.badinput.aftermath import assert_fails, assert_goes_on
 from tests.harness.runtime import Runtime
@@ -100,11 +101,16 @@ VALUE_ERRORS = {"ValueError": {"ValueError", "InvalidValue"}, "InvalidValue": {"
 """Either says it: a value of Python's own, or one of the store's."""
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def instance(lasting: Runtime) -> str:
+    """An instance that all of them try their worst on."""
+    return await lasting.run(EVALUATES)
+
+
 @pytest.mark.parametrize("expression", BAD)
-async def test_what_cannot_be_is_refused_by_name(runtime: Runtime, expression: str) -> None:
+async def test_what_cannot_be_is_refused_by_name(lasting: Runtime, instance: str, expression: str) -> None:
     error, says = BAD[expression]
-    instance = await runtime.run(EVALUATES)
-    why = await assert_fails(runtime, instance, "do", expression)
+    why = await assert_fails(lasting, instance, "do", expression)
     assert why.type in VALUE_ERRORS.get(error, {error}), why
     assert [word for word in says if word not in why.message] == [], why.message
 
@@ -150,9 +156,10 @@ async def test_what_just_fits_is_taken(runtime: Runtime, expression: str) -> Non
         ([1, {"x": 1, "y": 2}, 3], ["typed"]),
     ],
 )
-async def test_arguments_that_do_not_fit_the_method_are_refused(runtime: Runtime, args: list[object], says: list[str]) -> None:
-    instance = await runtime.run(EVALUATES)
-    why = await assert_fails(runtime, instance, "typed", *args)
+async def test_arguments_that_do_not_fit_the_method_are_refused(
+    lasting: Runtime, instance: str, args: list[object], says: list[str]
+) -> None:
+    why = await assert_fails(lasting, instance, "typed", *args)
     assert why.type in {"TypeError", "InvalidValue"}
     assert [word for word in says if word not in why.message] == [], why.message
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.books import LEDGER
-from tests.harness.checks import assert_idle, assert_whole, one
+from tests.harness.checks import assert_idle, assert_whole, one, rows
 from tests.harness.commands import Cli
 from tests.harness.waiting import until
 from tests.harness.web import Web
@@ -67,26 +67,27 @@ def ledger(cli: Cli, web: Web) -> str:
     return instance
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        ["invoke", "ledger", "benign"],
-        ["store", "set", "ledger", "key", '"value"'],
-        ["activate", "ledger"],
-        ["deactivate", "ledger"],
-    ],
-)
-def test_a_command_that_finds_no_room_says_so_and_keeps_nothing(small: Cli, web: Web, disk: Path, command: list[str]) -> None:
-    ledger(small, web)
-    before = one(small.database, "select count(*) from executions")
-    given = ["--option", f"base_url={web.url}", "--option", "name=n1"] if command[0] == "activate" else []
+def test_commands_that_find_no_room_say_so_and_keep_nothing(small: Cli, web: Web, disk: Path) -> None:
+    instance = ledger(small, web)
+    options = ("--option", f"base_url={web.url}", "--option", "name=n1")
+    commands = [
+        ("invoke", instance, "benign"),
+        ("store", "set", instance, "key", '"value"'),
+        ("priority", "create", "Another"),
+        ("activate", "ledger", *options),
+        ("deactivate", instance),
+    ]
     with filled(disk):
-        refused = small.refused(*command, *given)
-    assert refused.code == 1
-    assert "full" in refused.message
-    assert one(small.database, "select count(*) from executions") == before
-    small.json(*command, *given)
+        refused = [small.refused(*command) for command in commands]
+    assert [(one.code, "full" in one.message) for one in refused] == [(1, True)] * len(commands)
+    for command in commands:
+        small.json(*command)
     small.json("drain", "--until-idle")
+    assert rows(small.database, "select method, count(*) from executions where method != 'sync_page' group by method") == [
+        ("activate", 2),
+        ("benign", 1),
+        ("deactivate", 1),
+    ]
     assert_whole(small.database)
     assert small.run("doctor").code == 0
 
