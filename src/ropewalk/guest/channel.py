@@ -128,10 +128,10 @@ class Channel:
         reply = (
             self._exchange(frames, message.id) if self._loop is None else await self._pipelined(frames, message.id, self._loop)
         )
-        if type(reply) is Failure:
+        if isinstance(reply, Failure):
             raise _MADE_OF_TEXT.get(reply.error, RopewalkError)(reply.message)
         reader = _ANSWERS.get(type(message))
-        return None if reader is None else reader(typing.cast("Answer", reply).value)
+        return None if reader is None else reader(reply.value)
 
     # ── What the attempt sees ────────────────────────────────────────────────────────────────────────────────────────────────
 

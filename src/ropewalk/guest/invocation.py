@@ -5,6 +5,7 @@ Before: `attempt`, which waits for the event. After: `loop`, which runs the coro
 
 from __future__ import annotations
 
+import _random
 import random
 import sys
 from collections.abc import Callable, Coroutine
@@ -84,6 +85,11 @@ class Invocation:
         return partial(getattr(unit, method.name), *args, **kwargs)
 
 
+# What `random.seed` does, without the pages that its Python code is on: this runs in every process.
+_generator: Final[Any] = vars(random)["_inst"]
+_reseed: Final[Callable[[int], None]] = _random.Random.seed.__get__(_generator)
+
+
 def _finished(result: object, start: Start) -> bytes:
     try:
         return encode_message(Finished(result=encode(result, "the result of", start.target.method, start.value)))
@@ -93,7 +99,9 @@ def _finished(result: object, start: Start) -> bytes:
 
 def _seed(seed: bytes) -> None:
     """Make this attempt's randomness its own, and repeatable from its record."""
-    random.seed(int.from_bytes(seed))
+    _reseed(int.from_bytes(seed))
+    if _generator.gauss_next is not None:
+        _generator.gauss_next = None
     numpy = sys.modules.get("numpy.random")
     if numpy is not None:
         numpy.seed(int.from_bytes(seed[:4]))

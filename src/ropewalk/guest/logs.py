@@ -30,9 +30,14 @@ _RECORD_FIELDS: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message",
 
 
 class LogBook:
-    """Where lines go: to the attempt's channel while one is open, and nowhere before that."""
+    """Where lines go: to the attempt's channel while one is open, and nowhere before that.
+
+    Attributes:
+        printed: whether anything was written to the standard streams, which may have an unfinished line then.
+    """
 
     def __init__(self) -> None:
+        self.printed = False
         self._channel: Channel | None = None
         self._limit = 0
         self._left = 0
@@ -110,6 +115,7 @@ class BookStream(io.RawIOBase):
         if len(rest) > _LONGEST_PARTIAL:
             lines, rest = [*lines, rest], b""
         self._partial[:] = rest
+        self._book.printed = True
         for line in lines:
             self._line(line)
         return len(given)
@@ -132,7 +138,7 @@ class Output:
         self._handler = BookHandler(self.book)
         self._raw = [BookStream(self.book, logging.INFO), BookStream(self.book, logging.WARNING)]
         self._text = [
-            io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", newline="\n", line_buffering=True)
+            io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", newline="\n", write_through=True)
             for raw in self._raw
         ]
 
@@ -153,6 +159,8 @@ class Output:
 
     def flush(self) -> None:
         """Write unfinished lines."""
+        if not self.book.printed:
+            return
         for text, raw in zip(self._text, self._raw, strict=True):
             try:
                 text.flush()

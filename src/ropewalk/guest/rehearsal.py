@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -22,6 +22,7 @@ from ropewalk.sdk.methods import methods_of
 from ropewalk.sdk.tokens import CALLBACK_PREFIX
 from ropewalk.sdk.twist import Twist
 from ropewalk.sdk.unit import Unit
+from ropewalk.sdk.values import reader_of
 from ropewalk.wire.frames import encode_frames
 from ropewalk.wire.messages import Answer, HostMessage, PriorityRecord, Start, Target
 
@@ -31,6 +32,20 @@ _FEW: Final = 3
 _OFTEN: Final = 10
 """Runs in a version's zygote, after which Python has specialised what it will."""
 
+_OFTEN_READ: Final[tuple[Any, ...]] = (
+    str,
+    int,
+    float,
+    bool,
+    list,
+    dict,
+    list[str],
+    dict[str, Any],
+    dict[str, int],
+    dict[str, str],
+)
+"""Types that values are often read as."""
+
 _UUID: Final = "00000000-0000-0000-0000-000000000000"
 
 
@@ -39,6 +54,10 @@ class Rehearsed(Twist):
 
     async def plain(self) -> None:
         """Do nothing."""
+
+    async def storing(self) -> None:
+        """Read and write."""
+        await light(self)
 
     async def failing(self) -> None:
         """Raise."""
@@ -53,9 +72,14 @@ class Rehearsed(Twist):
 
 
 async def light(twist: Twist) -> None:
-    """Do what most methods do most: read, write, go on in another task."""
+    """Do what most methods do: read and write."""
     state = await Twist.get(twist, "state", dict[str, int])
     await Twist.set(twist, "state", {"before": state})
+
+
+async def longer(twist: Twist) -> None:
+    """Do what many methods do: read, write, go on in another task."""
+    await light(twist)
     await Twist.run_task(twist, CALLBACK_PREFIX)
 
 
@@ -83,8 +107,10 @@ class PlayedHost:
 
 def rehearse() -> None:
     """Run our own twist: once in the root zygote, for every version."""
+    for kind in _OFTEN_READ:
+        reader_of(kind)
     for _ in range(_FEW):
-        _perform(_OURS, Channel, "plain", light)
+        _perform(_OURS, Channel, "plain", longer)
     for method in ("plain", "failing", "looping"):
         _perform(_OURS, DeafChannel, method)
 
@@ -95,7 +121,7 @@ def warm(plan: Plan) -> None:
         getattr(plan.cls, name, None)
     for _ in range(_OFTEN):
         _perform(_OURS, Channel, "plain")
-        _perform(plan, Channel, "", light)
+        _perform(plan, Channel, "", longer)
 
 
 def once_more() -> Callable[[], None]:
@@ -104,7 +130,7 @@ def once_more() -> Callable[[], None]:
     A process that has just been forked runs it before its event has come. What is touched meanwhile is what the event's way will touch,
     so that the pages have been copied when someone waits for them.
     """
-    return _made(_OURS, Channel, "plain", None)
+    return _made(_OURS, Channel, "storing", None)
 
 
 def _perform(plan: Plan, kind: type[Channel], method: str, part: Part | None = None) -> None:
