@@ -17,7 +17,7 @@ from rich.table import Table
 from bench import claims, cold, committer, executions, hops, latency, memory
 from bench.figures import Figure, Measured
 from bench.floor import Floor
-from bench.machine import machine, versions
+from bench.machine import is_busy, machine, versions
 from bench.rig import IN_FLIGHT
 
 OUT = Path(__file__).parent / "out" / "latest.json"
@@ -46,6 +46,8 @@ def main() -> int:
     settings = {"quick": options.quick, "in_flight": IN_FLIGHT, "synchronous": "FULL", "only": options.only}
     _write({**_by_name(figures), **about, "settings": settings, **_details(measured)})
     console.print(_table(measured), f"machine: {about['machine']}", f"versions: {about['versions']}", sep="\n")
+    if is_busy():
+        console.print("[yellow]Others are at work on this machine: these figures say little. Measure again when it is quiet.[/]")
     console.print(f"written: {OUT}")
     return 1 if options.check and any(figure.met is False for figure in figures) else 0
 

@@ -34,6 +34,15 @@ def versions() -> dict[str, str]:
     return {"python": sys.version.split()[0], "sqlite": apsw.sqlite_lib_version(), **names}
 
 
+_OURS = 1.0
+"""What the bench itself adds to the load of each core, at most."""
+
+
+def is_busy() -> bool:
+    """Whether more was run in the last minutes than the bench itself runs."""
+    return os.getloadavg()[1] > _OURS * len(os.sched_getaffinity(0)) + 1
+
+
 def peak_kb() -> int:
     """Return the most memory that this process has had resident."""
     return int(_value("/proc/self/status", "VmHWM").split()[0])
