@@ -22,6 +22,9 @@ demo: setup-demo ## sync a real API into activities while its own node is killed
 test: setup ## run every test (ARGS='-k name' goes to pytest)
 	@$(BIN)/python -m pytest $(ARGS)
 
+fault-campaign: setup ## kill a node at 200 random moments of a sync; a short form of it is among the tests
+	@$(BIN)/python -m pytest -m campaign tests/faults $(ARGS)
+
 check: setup ## format, lint, types, import contracts, spelling: all that CI checks beside the tests
 	@tools/check.sh
 
