@@ -167,6 +167,7 @@ class ForkedProcess:
         self._ended: Ended | None = None
         self._watch: Watch | None = None
         self._memory = 0
+        self._cpu = 0.0
         self._cpu_before = 0.0
         self._usage: ProcessUsage | None = None
         self._held_too_much = False
@@ -200,6 +201,7 @@ class ForkedProcess:
         self._state = _State.RUNNING
         self._cpu_before = cpu_seconds(self.pid)
         self._memory = limits.memory
+        self._cpu = limits.cpu
         self._watch = Watch(self._reactor, self.pid, limits.cpu, limits.wall, self._holds_too_much, self.kill)
         most = int(limits.cpu) + _BACKSTOP
         try:
@@ -335,9 +337,14 @@ class ForkedProcess:
             return
         self._count(found)
         if os.WIFSIGNALED(found.status):
-            self._end(Ended(signal=os.WTERMSIG(found.status)))
+            number = os.WTERMSIG(found.status)
+            self._end(Ended(signal=number, limit="cpu_limit" if self._ended_by_kernel(number, found) else None))
         else:
             self._end(Ended(code=os.WEXITSTATUS(found.status)))
+
+    def _ended_by_kernel(self, number: int, found: Exit) -> bool:
+        """Whether the kernel's backstop ended it for its CPU time: the host was late."""
+        return number in (signal.SIGKILL, signal.SIGXCPU) and found.cpu - self._cpu_before >= self._cpu
 
     def _count(self, found: Exit) -> None:
         peak = max(0, found.peak - self._birth.status.peak)
