@@ -49,7 +49,7 @@ async def test_an_exception_is_reported_by_its_class_and_text(
     lasting: Runtime, instance: str, how: str, error: str, says: str
 ) -> None:
     why = await assert_fails(lasting, instance, "fail", how)
-    assert why.type == error
+    assert why.type == error, why
     assert says in why.message
     assert f"by_{how}" in why.traceback or how == "chain"  # too long a chain of causes to be shown
 
@@ -89,7 +89,7 @@ async def test_an_enormous_error_text_is_cut(lasting: Runtime, instance: str) ->
 )
 async def test_a_process_that_ends_is_a_failed_attempt(lasting: Runtime, instance: str, how: str, error: str, says: str) -> None:
     why = await assert_fails(lasting, instance, "fail", how)
-    assert why.type == error
+    assert why.type == error, why
     assert says in why.message
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
+from tests.harness import processes
 from tests.harness.runtime import Runtime
+from tests.harness.waiting import eventually, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -43,6 +46,22 @@ async def test_it_is_ended_soon_after_the_limit(runtime: Runtime, method: str, u
     assert execution.finished_at is not None
     took = {"cpu": execution.cpu, "wall": execution.finished_at - execution.started_at}[used]
     assert took / 1e6 < most
+
+
+async def test_a_late_host_finds_the_limit_kept_by_the_kernel(runtime: Runtime) -> None:
+    """While the host does not get to look, the process is ended all the same, and for the same reason."""
+    instance = await runtime.run(limited("computes"))
+    execution = await runtime.queue(instance, "computes")
+    await runtime.start()
+
+    async def busy() -> list[int]:
+        return [pid for pid in processes.zygote_tree(os.getpid()).attempts if processes.cpu_ticks(pid) > 10]
+
+    (pid,) = await eventually(busy, "the method to compute")
+    until(lambda: not Path(f"/proc/{pid}").exists(), "the kernel to end it")  # the host's event loop stands still meanwhile
+    finished = await runtime.finish(execution)
+    assert finished.error is not None
+    assert finished.error.type == "cpu_limit"
 
 
 async def test_a_task_that_is_ended_by_a_limit_is_tried_once_more(runtime: Runtime) -> None:

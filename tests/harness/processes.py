@@ -75,6 +75,15 @@ def lives(pid: int) -> bool:
     return state not in "ZX"
 
 
+def cpu_ticks(pid: int) -> int:
+    """Return the CPU time that a process has used, in hundredths of a second; 0 when it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0
+    return int(fields[11]) + int(fields[12])
+
+
 def kill(pid: int) -> None:
     """End a process with SIGKILL, if it is still there."""
     with contextlib.suppress(ProcessLookupError):
