@@ -54,7 +54,7 @@ def audit(cli: Cli, web: Web, instances: list[str]) -> None:
 def _audit_ledger(cli: Cli, number: int, instance: str) -> None:
     last = int(_stored(cli, instance, "last"))
     expected = [f"n{number}.{page}.{item}" for page in range(1, last + 1) for item in range(ITEMS_PER_PAGE)]
-    titles = rows(cli.database, "select title from activities where instance = ?", instance)
+    titles = rows(cli.database, "select title from activities where instance = ? and type = 'action'", instance)
     assert Counter(titles) == Counter(expected), "activities are missing, or there twice"
     noted = "select notes.content from notes join activities on activities.id = notes.activity where activities.instance = ?"
     assert Counter(rows(cli.database, noted, instance)) == Counter(expected), "notes are missing, or there twice"
