@@ -84,6 +84,20 @@ async def test_store_bytes_count_keys_and_values(scene: Scene) -> None:
     assert (await scene.instance()).store_bytes == 3
 
 
+async def test_the_epoch_tells_two_attempts_at_one_execution_apart(scene: Scene) -> None:
+    await running(scene)
+    frozen = await scene.claim()
+    await scene.storage.release(NODE, scene.clock.now())
+    current = await scene.claim()
+    assert current.execution.id == frozen.execution.id
+    with pytest.raises(Fenced):
+        await scene.succeed(frozen, put("a", b"1"))
+    with pytest.raises(Fenced):
+        await scene.commit(frozen, put("a", b"1"))
+    await scene.succeed(current, put("a", b"22"))
+    assert await scene.storage.read_values("i1", "", ["a"], scene.clock.now()) == {"a": b"22"}
+
+
 async def test_a_lost_lease_commits_nothing(scene: Scene) -> None:
     await running(scene)
     claim = await scene.claim()
