@@ -6,6 +6,7 @@ Modules that use `runtime` run in the session's event loop, since the sandbox li
 
 from __future__ import annotations
 
+import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -23,7 +24,9 @@ CAMPAIGN = "campaign"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the marker of long campaigns known."""
+    """Make the marker of long campaigns known, and let commands be interrupted even where a shell started the tests in its background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", f"{CAMPAIGN}: runs for many minutes, and only when asked for with -m {CAMPAIGN}")
 
 
