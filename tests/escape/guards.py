@@ -1,0 +1,179 @@
+"""The walls of the sandbox, each as what takes it away, so that a control can run an attack with exactly that one gone.
+
+The profile is data, and so is the plan made from it: a guard is mostly a function from one profile to another with a piece missing.
+Nothing here is a flag of production's: what is not data is replaced in this test's own process (`host`), or in a copy of the package
+that one sandbox is given (`guest`).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from msgspec.structs import replace
+
+from ropewalk.sandbox.profile import Profile
+from ropewalk.sandbox.seccomp import ALLOW, Ruling
+from ropewalk.wire.plan import Bind, Plan, ResourceLimit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guard:
+    """One wall, or several, as what takes them away.
+
+    Args:
+        name: what the wall is; guards of one name are taken to be the same, and share a sandbox.
+        profile: changes the sandbox's description.
+        plan: changes what the kernel is asked for, for what the description has no word for.
+        guest: lines appended to modules of the package as the sandbox sees it, by path, such as `guest/kernel.py`.
+        host: replaces things of the node for as long as a control runs, by dotted path, such as `ropewalk.wire.frames.FRAME_LIMIT`.
+        settings: settings of the node, such as a limit raised.
+    """
+
+    name: str
+    profile: Callable[[Profile], Profile] | None = None
+    plan: Callable[[Plan], Plan] | None = None
+    guest: dict[str, str] = field(default_factory=dict[str, str])
+    host: dict[str, Any] = field(default_factory=dict[str, Any])
+    settings: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def together(name: str, *guards: Guard) -> Guard:
+    """Count several as one: what they hold back, none of them is meant to hold back alone."""
+    return Guard(
+        name=name,
+        profile=functools.partial(_one_after_another, [guard.profile for guard in guards if guard.profile]),
+        plan=functools.partial(_one_after_another, [guard.plan for guard in guards if guard.plan]),
+        guest=_appended(guards),
+        host={path: value for guard in guards for path, value in guard.host.items()},
+        settings={key: value for guard in guards for key, value in guard.settings.items()},
+    )
+
+
+def _one_after_another(changes: list[Callable[[Any], Any]], value: Any) -> Any:
+    return functools.reduce(lambda done, change: change(done), changes, value)
+
+
+def _appended(guards: tuple[Guard, ...]) -> dict[str, str]:
+    lines: dict[str, str] = {}
+    for guard in guards:
+        for path, text in guard.guest.items():
+            lines[path] = lines.get(path, "") + text
+    return lines
+
+
+# ── System calls ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def seccomp(*names: str) -> Guard:
+    """The table's verdicts on these system calls: off, they are let through whatever their arguments."""
+    freely = dict.fromkeys(names, Ruling(ALLOW))
+
+    def change(profile: Profile) -> Profile:
+        table = profile.seccomp
+        return replace(profile, seccomp=replace(table, rulings=table.rulings | freely))
+
+    return Guard(name=f"seccomp({', '.join(names)})", profile=change)
+
+
+def unknown_calls() -> Guard:
+    """The table's verdict on numbers that it has no name for."""
+    return Guard(
+        name="seccomp's unknown numbers",
+        profile=lambda profile: replace(profile, seccomp=replace(profile.seccomp, unknown=ALLOW)),
+    )
+
+
+_RETURN, _RETURN_KILL, _RETURN_ALLOW = 0x06, 0x8000_0000, 0x7FFF_0000
+
+
+def foreign_entries() -> Guard:
+    """The end of every process that calls by another architecture's numbers."""
+    return Guard(name="seccomp's kill", plan=lambda plan: _confined(plan, table=_rewritten(plan.confinement.table)))
+
+
+def _rewritten(program: bytes) -> bytes:
+    """Return a BPF program that allows what it killed for."""
+    kill, allow = (_instruction(_RETURN, operand) for operand in (_RETURN_KILL, _RETURN_ALLOW))
+    return b"".join(allow if code == kill else code for code in (program[at : at + 8] for at in range(0, len(program), 8)))
+
+
+def _instruction(code: int, operand: int) -> bytes:
+    return code.to_bytes(2, "little") + b"\0\0" + operand.to_bytes(4, "little")
+
+
+def no_fork() -> Guard:
+    """The second filter, which an attempt's process puts on top of the table."""
+    return Guard(name="the attempts' filter", plan=lambda plan: _confined(plan, no_fork=_instruction(_RETURN, _RETURN_ALLOW)))
+
+
+def _confined(plan: Plan, **changes: Any) -> Plan:
+    return replace(plan, confinement=replace(plan.confinement, **changes))
+
+
+# ── Files, namespaces, limits, identity ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def landlock() -> Guard:
+    """All of landlock."""
+    return Guard(name="landlock", plan=lambda plan: _confined(plan, landlock=None))
+
+
+def mounts(*paths: str, name: str = "") -> Guard:
+    """That these paths of the host are not in the sandbox's file tree. `name` stands for paths that are other ones in each run."""
+    shown = [Bind(source=path, target=path) for path in paths]
+    return Guard(
+        name=f"mounts({name or ', '.join(paths)})",
+        profile=lambda profile: replace(profile, mounts=[*profile.mounts, *shown]),
+    )
+
+
+def namespace(*names: str) -> Guard:
+    """Namespaces of the sandbox's own: off, it shares the host's."""
+    return Guard(
+        name=f"namespace({', '.join(names)})",
+        profile=lambda profile: replace(profile, namespaces=[name for name in profile.namespaces if name not in names]),
+    )
+
+
+def limit(number: int, value: int = 1 << 40) -> Guard:
+    """A resource limit, by its number in `resource`: off, it is `value`."""
+
+    def change(plan: Plan) -> Plan:
+        others = [one for one in plan.confinement.limits if one.resource != number]
+        return _confined(plan, limits=[*others, ResourceLimit(resource=number, value=value)])
+
+    return Guard(name=f"limit({number}, {value})", plan=change)
+
+
+def privileges() -> Guard:
+    """That a version zygote gives up its user and its capabilities: off, it stays the root of its namespaces, which is not the host's."""
+    return Guard(
+        name="privileges",
+        guest={
+            "guest/kernel.py": '\n\ndef drop_privileges(user):\n    _prctl("forbid new privileges", _PR_SET_NO_NEW_PRIVS, 1)\n'
+        },
+    )
+
+
+# ── The node's own ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def host(path: str, value: Any) -> Guard:
+    """A check or figure of the node, by its dotted path: off, it is `value`."""
+    return Guard(name=f"host({path})", host={path: value})
+
+
+def guest(path: str, lines: str) -> Guard:
+    """A guard in the guest's own code: off, `lines` are appended to the module at `path`, below the package."""
+    return Guard(name=f"guest({path}, {hash(lines) & 0xFFFF:04x})", guest={path: lines})
+
+
+def settings(**values: Any) -> Guard:
+    """Settings of the node, such as `limit_memory`: off, they have these values."""
+    return Guard(name=f"settings({', '.join(f'{key}={value}' for key, value in values.items())})", settings=values)
