@@ -1,9 +1,10 @@
 """An execution against a bare fork: how many a second with eight in flight, and how long one takes on an idle node.
 
-In flight: eight clients, each with instances of its own; each hands over an event, durably, and the next when that one's settlement is
-durable. The floor keeps eight bare forks alive in the same manner. One by one, on an idle node: from the event handed to a
-waiting process until its settlement is durable, and, for comparison, from the moment at which the event begins to be stored; between two
-the node is left alone for a moment, so that what waits is there again.
+In flight: events of eight instances are queued, and the node works on eight at once until the last settlement is durable, as the floor
+keeps eight bare forks alive. Round trips, for comparison: eight clients, each of which hands over an event, durably, and the next when that
+one's settlement is durable. One by one, on an idle node: from the event handed to a waiting process until its settlement is durable, and,
+for comparison, from the moment at which the event begins to be stored; between two the node is left alone for a moment, so that what
+waits is there again.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ async def _measure_method(
     rig: Rig, instances: Sequence[Instance], method: str, floor: Floor, result: Measured, rounds: int, count: int, singles: int
 ) -> None:
     rate: list[float] = []
+    round_trips: list[float] = []
     floor_rate: list[float] = []
     each: list[float] = []
     stored_each: list[float] = []
@@ -46,6 +48,7 @@ async def _measure_method(
     for _ in range(rounds):
         floor_rate.append(floor.per_second(count, IN_FLIGHT))
         rate.append(await _in_flight(rig, instances, method, count))
+        round_trips.append(await _round_trips(rig, instances, method, count))
         await asyncio.sleep(_REST * 5)
         floor_each.append(floor.milliseconds(singles))
         on_a_process, from_storing = await _one_by_one(rig, instances[0], method, singles)
@@ -54,6 +57,7 @@ async def _measure_method(
     name = "execution" if method == "get_set" else f"execution_{method}"
     result.rounds |= {
         f"{name} per second": rate,
+        f"{name} round trips per second": round_trips,
         f"{name} floor per second": floor_rate,
         f"{name} ms": each,
         f"{name} ms from storing": stored_each,
@@ -62,6 +66,7 @@ async def _measure_method(
     is_headline = method == "get_set"
     result.figures += [
         Figure(name=f"{name}_throughput_vs_fork", value=ratio(rate, floor_rate), bound="≥", target=0.65 if is_headline else None),
+        Figure(name=f"{name}_round_trip_throughput_vs_fork", value=ratio(round_trips, floor_rate)),
         Figure(name=f"{name}_p50_vs_fork", value=ratio(each, floor_each), target=0.75 if is_headline else None),
         Figure(name=f"{name}_from_storing_p50_vs_fork", value=ratio(stored_each, floor_each)),
         Figure(name=f"{name}_per_second", value=statistics.median(rate), unit="/s", absolute=True),
@@ -70,7 +75,16 @@ async def _measure_method(
 
 
 async def _in_flight(rig: Rig, instances: Sequence[Instance], method: str, count: int) -> float:
-    """Return how many executions a second there are with one in flight on each instance."""
+    """Return how many executions a second the node works off with one in flight on each instance and more of them queued."""
+    end = rig.witness.settlements(count)
+    await asyncio.gather(*(rig.hand_over(instances[number % len(instances)].id, method) for number in range(count)))
+    left, began = rig.witness.left, time.perf_counter()
+    await end
+    return left / (time.perf_counter() - began)
+
+
+async def _round_trips(rig: Rig, instances: Sequence[Instance], method: str, count: int) -> float:
+    """Return how many events a second eight clients get worked off that each wait for one before they store the next."""
 
     async def client(instance: Instance) -> None:
         for _ in range(count // len(instances)):

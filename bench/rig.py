@@ -52,7 +52,8 @@ class Witness:
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self._awaited: dict[str, asyncio.Future[Executed]] = {}
-        self._left = 0
+        self.left = 0
+        """How many of the settlements that are waited for are not durable yet."""
         self._end: asyncio.Future[None] | None = None
 
     def __getattr__(self, name: str) -> Any:
@@ -65,12 +66,12 @@ class Witness:
 
     def settlements(self, count: int) -> Awaitable[None]:
         """Wait for that many settlements from now on."""
-        self._left, self._end = count, asyncio.get_running_loop().create_future()
+        self.left, self._end = count, asyncio.get_running_loop().create_future()
         return self._end
 
     def _count(self) -> None:
-        self._left -= 1
-        if self._left == 0 and self._end is not None:
+        self.left -= 1
+        if self.left == 0 and self._end is not None:
             self._end.set_result(None)
 
     async def settle(self, settlement: Settlement) -> Settled:
