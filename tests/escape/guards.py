@@ -8,12 +8,14 @@ that one sandbox is given (`guest`).
 from __future__ import annotations
 
 import functools
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from msgspec.structs import replace
 
+from ropewalk.sandbox.facts import HostFacts
 from ropewalk.sandbox.profile import Profile
 from ropewalk.sandbox.seccomp import ALLOW, Ruling
 from ropewalk.wire.plan import Bind, Plan, ResourceLimit
@@ -30,6 +32,7 @@ class Guard:
         guest: lines appended to modules of the package as the sandbox sees it, by path, such as `guest/kernel.py`.
         host: replaces things of the node for as long as a control runs, by dotted path, such as `ropewalk.wire.frames.FRAME_LIMIT`.
         settings: settings of the node, such as a limit raised.
+        missing: says why this host has no such wall, "" when it has.
     """
 
     name: str
@@ -38,6 +41,7 @@ class Guard:
     guest: dict[str, str] = field(default_factory=dict[str, str])
     host: dict[str, Any] = field(default_factory=dict[str, Any])
     settings: dict[str, Any] = field(default_factory=dict[str, Any])
+    missing: Callable[[HostFacts], str] = lambda _: ""
 
     def __str__(self) -> str:
         return self.name
@@ -119,9 +123,13 @@ def _confined(plan: Plan, **changes: Any) -> Plan:
 # ── Files, namespaces, limits, identity ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def landlock() -> Guard:
-    """All of landlock."""
-    return Guard(name="landlock", plan=lambda plan: _confined(plan, landlock=None))
+def landlock(since: int = 1) -> Guard:
+    """All of landlock, of which the attack meets what is there since this version of its interface."""
+    return Guard(
+        name="landlock",
+        plan=lambda plan: _confined(plan, landlock=None),
+        missing=lambda facts: "" if facts.landlock_abi >= since else f"landlock {facts.landlock_abi} does not know of this",
+    )
 
 
 def mounts(*paths: str, name: str = "") -> Guard:
@@ -153,12 +161,11 @@ def limit(number: int, value: int = 1 << 40) -> Guard:
 
 def privileges() -> Guard:
     """That a version zygote gives up its user and its capabilities: off, it stays the root of its namespaces, which is not the host's."""
-    return Guard(
-        name="privileges",
-        guest={
-            "guest/kernel.py": '\n\ndef drop_privileges(user):\n    _prctl("forbid new privileges", _PR_SET_NO_NEW_PRIVS, 1)\n'
-        },
-    )
+    lines = """
+    def drop_privileges(user):
+        _prctl("forbid new privileges", _PR_SET_NO_NEW_PRIVS, 1)
+    """
+    return guest("privileges", "guest/kernel.py", lines)
 
 
 # ── The node's own ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -169,9 +176,9 @@ def host(path: str, value: Any) -> Guard:
     return Guard(name=f"host({path})", host={path: value})
 
 
-def guest(path: str, lines: str) -> Guard:
+def guest(name: str, path: str, lines: str) -> Guard:
     """A guard in the guest's own code: off, `lines` are appended to the module at `path`, below the package."""
-    return Guard(name=f"guest({path}, {hash(lines) & 0xFFFF:04x})", guest={path: lines})
+    return Guard(name=name, guest={path: f"\n\n{textwrap.dedent(lines)}"})
 
 
 def settings(**values: Any) -> Guard:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from tests.escape.attacks import files
+from tests.escape.attacks import files, processes, sockets
 from tests.escape.guards import Guard
 from tests.escape.harness import Attack, Stages, assert_control, assert_held_back, assert_held_back_by
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-FAMILIES = [files]
+FAMILIES = [files, sockets, processes]
 ATTACKS = [
     pytest.param(attack, id=f"{family.__name__.rpartition('.')[2]}: {attack}") for family in FAMILIES for attack in family.ATTACKS
 ]

@@ -1,0 +1,56 @@
+"""Success that is none: an end that is no result, and results that no method returned."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ropewalk.dispatch.outcome import Succeeded
+from tests.escape.attacks.frames import RAW, WAITING
+from tests.escape.guards import host
+from tests.escape.harness import Attack, Outcome
+
+
+def succeeded(outcome: Outcome) -> bool:
+    """The execution counts as a success."""
+    return outcome.execution is not None and outcome.execution.status == "succeeded"
+
+
+def any_end_is_good(attempt: Any, ended: Any) -> None:
+    """Stand in for `Attempt._on_end` on a host that takes the end of a process for the end of its method."""
+    attempt._end_with(Succeeded(b"null"))
+
+
+WORD = host("ropewalk.dispatch.attempt.Attempt._on_end", any_end_is_good)
+"""That only the last word ends an execution well, and no end of its process."""
+
+
+def ending(name: str, source: str) -> Attack:
+    """Return an attack that ends its process as if it had done its work."""
+    return Attack(name=name, source=source, held_by=[WORD], through=succeeded)
+
+
+ATTACKS = [
+    ending("exit with 0", "os._exit(0)"),
+    ending("exit with 0 from a thread", "threading.Thread(target=os._exit, args=(0,)).start()\ntime.sleep(60)"),
+    ending("exit with 0 in C", "libc.exit(0)"),
+    ending("close the connection and return", "os.close(3)"),
+    ending("close the connection and go on", "os.close(3)\ntime.sleep(60)"),
+    ending("shut the connection down", "call('shutdown', 3, 2, 0)"),
+    ending("shut the connection down for writing and wait", "call('shutdown', 3, 1, 0)\ntime.sleep(60)"),
+    ending("put another descriptor in the connection's place", "os.dup2(0, 3)"),
+    ending("end the thread that runs the method", "call('exit', 0, 0)"),
+    Attack(
+        name="finish before the event has come",
+        module=f"""
+            {RAW}
+            from ropewalk.guest import channel
+            def finish_at_once(self):
+                raw(messages.Finished(result=b'"through"'))
+                time.sleep(60)
+            channel.Channel.wait_for_start = finish_at_once
+        """,
+        source="return None",
+        held_by=[WAITING],
+        through=succeeded,
+    ),
+]
