@@ -15,6 +15,7 @@ from ropewalk.wire.frames import encode_frames
 from ropewalk.wire.messages import (
     ActivitiesCreate,
     ActivityRecord,
+    Counted,
     Fetch,
     Finished,
     Log,
@@ -125,6 +126,26 @@ async def test_a_forged_result_is_that_attempts_result_and_no_more(runtime: Runt
     assert await runtime.invoke(instance, "say", payload(data)) == "forged"
     assert await runtime.keys(instance) == ["half"]
     await assert_goes_on(runtime, instance)
+
+
+async def test_only_writes_need_not_be_waited_for(lasting: Runtime, instance: str) -> None:
+    assert (await says(lasting, instance, frame(StoreRead(id=0, ns="", keys=["half"])))).type == "protocol"
+
+
+async def test_a_write_that_nobody_waited_for_and_that_fails_ends_the_attempt(lasting: Runtime, instance: str) -> None:
+    why = await says(lasting, instance, frame(StoreWrite(id=0, ns="", items={"k" * 513: b"1"})) + frame(Finished(result=b"1")))
+    assert why.type == "ValueTooLarge"
+    assert await lasting.get(instance, "k" * 513) is None
+
+
+async def test_requests_that_are_told_count(lasting: Runtime, instance: str) -> None:
+    assert (await says(lasting, instance, frame(Counted(requests=2**63 - 1)))).type == "request_limit"
+
+
+async def test_requests_cannot_be_uncounted(lasting: Runtime, instance: str) -> None:
+    reads = [frame(StoreRead(id=number, ns="", keys=["half"])) for number in range(1, 1100)]
+    data = b"".join([*reads[:900], frame(Counted(requests=-(10**6))), *reads[900:]])
+    assert (await says(lasting, instance, data)).type == "request_limit"
 
 
 async def test_a_forged_failure_keeps_nothing(lasting: Runtime, instance: str) -> None:

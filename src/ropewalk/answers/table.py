@@ -29,5 +29,8 @@ ANSWERS: dict[type[wire.Call], Answering] = {
 }
 """Every call but Commit, which is the attempt's own affair."""
 
+AHEAD: frozenset[type[wire.Call]] = frozenset({wire.StoreWrite, wire.StoreDelete})
+"""Calls that a guest need not wait for."""
+
 WAITING: frozenset[type[wire.Call]] = frozenset({wire.Fetch})
 """Calls whose answers wait for the outside world: they run in tasks of their own."""

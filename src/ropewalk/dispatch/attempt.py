@@ -17,7 +17,7 @@ import msgspec
 
 from ropewalk import errors
 from ropewalk.answers.interface import Host, Session
-from ropewalk.answers.table import ANSWERS, WAITING
+from ropewalk.answers.table import AHEAD, ANSWERS, WAITING
 from ropewalk.dispatch.outcome import Cancelled, Ending, Failed, Fenced, Lost, Outcome, Succeeded
 from ropewalk.dispatch.versions import LoadedVersion
 from ropewalk.queue.retries import Failure
@@ -29,6 +29,7 @@ from ropewalk.wire.messages import (
     Answer,
     AnyCall,
     Commit,
+    Counted,
     Failure as FailureMessage,
     Finished,
     GuestMessage,
@@ -45,6 +46,13 @@ _FETCHES_AT_ONCE = 20
 _LOG_FLUSH = 0.2
 _TEXT_LIMIT = 64 * 1024
 _ANSWER_LIMIT = MESSAGE_LIMIT_FROM_HOST - 64 * 1024
+_STORE_BROUGHT = 4096
+"""Most bytes of a store that go to the process with its event: what is larger is asked for as needed."""
+
+_VALUES_BROUGHT = 64
+_AHEAD = 32 * 1024
+"""Bytes of calls of which no more changes can come than an attempt may make: as long as it has said no more, its writes have room."""
+
 _encode = msgspec.msgpack.Encoder().encode
 _NOTHING = msgspec.Raw(_encode(None))
 
@@ -91,7 +99,7 @@ class Attempt:
         self._process = process
         self._started_at = self._host.clock.now()
         process.listen(self._on_message, self._on_end)
-        process.start(self._start_message(), self._loaded.limits)
+        process.start(self._start_message(await self._small_store()), self._loaded.limits)
         try:
             await self._over
         except asyncio.CancelledError:
@@ -120,6 +128,8 @@ class Attempt:
             self._committing.append(message)
         elif type(message) is Log:
             self._on_log(message)
+        elif type(message) is Counted:
+            self._count(message.requests)
         elif type(message) is Finished:
             self._on_finished(message)
         elif type(message) is Raised:
@@ -128,30 +138,48 @@ class Attempt:
             self._on_call(message)  # type: ignore[arg-type]  # what is left of the union
 
     def _on_call(self, call: AnyCall) -> None:
-        self._requests += 1
-        limit = self._loaded.limits.requests
-        if self._requests > limit:
-            self._end_by_limit("request_limit", f"it made more than {limit:,} requests, which is the limit")
-        elif call.id in self._waiting:
+        self._count(1)
+        if self._ending is not None:
+            return
+        if call.id in self._waiting:
             self._end_by_limit("protocol", f"its call {call.id} has the id of a call that is not answered yet")
         elif type(call) is Commit:
             self._begin_commit(call)
         elif type(call) in WAITING:
             self._waiting[call.id] = asyncio.create_task(self._answer_outside(call))
+        elif not call.id:
+            self._take_ahead(call)
         elif self._host.storage.reads_at_once:
             self._answer_at_once(call)
         else:
             self._waiting[call.id] = asyncio.create_task(self._answer(call))
 
+    def _count(self, requests: int) -> None:
+        self._requests += max(0, requests)
+        limit = self._loaded.limits.requests
+        if self._requests > limit:
+            self._requests = limit + 1
+            self._end_by_limit("request_limit", f"it made more than {limit:,} requests, which is the limit")
+
     def _answer_at_once(self, call: AnyCall) -> None:
         """Step an answer that never waits, without a task of its own."""
+        if not self._step(call):
+            raise RuntimeError(f"the answer to {type(call).__name__} waited, and storage says that its reads do not")
+
+    def _take_ahead(self, call: AnyCall) -> None:
+        """Take a write whose answer nobody waits for, before whatever comes next."""
+        if type(call) not in AHEAD or not self._step(call):
+            self._end_by_limit("protocol", f"its {type(call).__name__} is none that need not be waited for, and has the id 0")
+
+    def _step(self, call: AnyCall) -> bool:
+        """Answer a call here and now; False when that would have to wait."""
         answering = self._answer(call)
         try:
             answering.send(None)
         except StopIteration:
-            return
+            return True
         answering.close()
-        raise RuntimeError(f"the answer to {type(call).__name__} waited, and storage says that its reads do not")
+        return False
 
     async def _answer_outside(self, call: AnyCall) -> None:
         async with self._fetches:
@@ -177,8 +205,13 @@ class Attempt:
             return
         finally:
             self._waiting.pop(call.id, None)
-        if self._ending is None and self._process is not None:
+        if self._ending is not None or self._process is None:
+            return
+        if call.id:
             self._process.send(reply)
+        elif type(reply) is FailureMessage:
+            self._fail(Failure(type=reply.error, kind="error"), ErrorInfo(type=reply.error, message=reply.message))
+            self._process.kill()
 
     def _on_finished(self, message: Finished) -> None:
         limit = self._host.limits.value
@@ -332,7 +365,19 @@ class Attempt:
         assert self._process is not None
         return self._process
 
-    def _start_message(self) -> Start:
+    async def _small_store(self) -> dict[str, dict[str, Json]] | None:
+        """Return the instance's whole store when it is small."""
+        instance = self.claim.instance
+        if not instance.store_bytes:
+            return {}
+        if instance.store_bytes > _STORE_BROUGHT:
+            return None
+        try:
+            return await self._host.storage.read_small_store(instance.id, _VALUES_BROUGHT)
+        except StorageError:
+            return None  # the guest asks for what it needs, and gets to know
+
+    def _start_message(self, store: dict[str, dict[str, Json]] | None) -> Start:
         instance, execution, limits = self.claim.instance, self.claim.execution, self._loaded.limits
         return Start(
             execution=execution.id,
@@ -352,6 +397,8 @@ class Attempt:
             requests=limits.requests,
             logs=limits.logs,
             value=self._host.limits.value,
+            store=store,
+            ahead=_AHEAD if self._host.limits.store - instance.store_bytes > 2 * _AHEAD else 0,
         )
 
 

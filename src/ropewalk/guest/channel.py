@@ -1,8 +1,9 @@
 """The attempt's one connection to the host: calls out and answers back, log lines between them, and the last word.
 
 While the method's coroutine is driven by hand, a call is a blocking write and a blocking read. Once there is an event loop (`attach`),
-calls are pipelined: each waits for a future of its own, and answers may come in any order. When the host goes, the process ends at
-once, wherever it is: there is nobody left to tell.
+calls are pipelined: each waits for a future of its own, and answers may come in any order. What the host is known to have room for is
+waited for by nobody: it goes along with whatever is sent next. When the host goes, the process ends at once, wherever it is: there is
+nobody left to tell.
 
 Before: `sdk`, whose `Host` this is. After: `wire.frames`, and the host.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 import os
 import re
 import select
+import signal
 import socket
 import threading
 import typing
@@ -27,11 +29,14 @@ from ropewalk.errors import InvalidValue, RopewalkError, ValueTooLarge
 from ropewalk.sdk.values import plain_of
 from ropewalk.wire import messages
 from ropewalk.wire.frames import MESSAGE_LIMIT_FROM_GUEST, MESSAGE_LIMIT_FROM_HOST, FrameDecoder, encode_frames
-from ropewalk.wire.messages import Answer, AnyCall, Call, Failure, Log, Start
+from ropewalk.wire.messages import Answer, AnyCall, Call, Counted, Failure, Log, Start
 
 _READ_SIZE: Final = 64 * 1024
 _FIRST_READ_SIZE: Final = 448
 """Enough for most messages, and so little that no large block is asked of the C library, which would tidy its heap for it."""
+
+_OVERHEAD: Final = 96
+"""Bytes that a write takes beyond what it writes, or a few more."""
 
 
 def _plain(value: object) -> object:
@@ -73,13 +78,16 @@ class Channel:
     """The host's end of the SDK's seam (`sdk.host.Host`), on the socket `fd`.
 
     Attributes:
-        requests: how many calls were made.
+        requests: how many requests were made, those that needed no host included.
     """
 
     __slots__ = (
+        "_ahead",
+        "_answered_here",
         "_decoder",
         "_fd",
         "_last_id",
+        "_limit",
         "_loop",
         "_main_thread",
         "_os_read",
@@ -96,6 +104,9 @@ class Channel:
         self, fd: int, read: Callable[[int, int], bytes] = os.read, write: Callable[[int, bytes | memoryview], int] = os.write
     ) -> None:
         self.requests = 0
+        self._answered_here = 0
+        self._limit = 0
+        self._ahead = 0
         self._fd = fd
         self._os_read = read
         self._os_write = write
@@ -116,15 +127,33 @@ class Channel:
         self._last_id += 1
         return self._last_id
 
+    def write_id(self, size: int) -> int:
+        """Return the id of a write of so many bytes: 0 when the host has room for it."""
+        return 0 if size + _OVERHEAD <= self._ahead else self.next_id()
+
+    def answered_here(self) -> None:
+        """Count a request that the host was not needed for."""
+        self._check_thread("get()")
+        self.requests += 1
+        self._answered_here += 1
+        if self.requests > self._limit:
+            self._send(self._count())
+            while True:
+                signal.pause()  # the host ends this process
+
     async def call(self, message: Call) -> Any:
         """Send a call and return its answer. Raises what the answer says."""
-        if threading.get_ident() != self._main_thread:
-            raise RuntimeError(
-                f"{type(message).__name__} was called from a thread: only the method's own thread may use the twist and its tools; "
-                "return what the thread has found and go on where to_thread() is awaited"
-            )
+        self._check_thread(type(message).__name__)
         frames = _frames_of(message)
         self.requests += 1
+        if self.requests > self._limit and self._answered_here:
+            self._send(self._count())  # with those, this call is one too many to the host too
+        self._ahead -= len(frames)
+        if not message.id:
+            self._outbox.append(frames)
+            if self._loop is not None:
+                self._flush()
+            return None
         reply = (
             self._exchange(frames, message.id) if self._loop is None else await self._pipelined(frames, message.id, self._loop)
         )
@@ -133,13 +162,27 @@ class Channel:
         reader = _ANSWERS.get(type(message))
         return None if reader is None else reader(reply.value)
 
+    def _check_thread(self, what: str) -> None:
+        if threading.get_ident() != self._main_thread:
+            raise RuntimeError(
+                f"{what} was called from a thread: only the method's own thread may use the twist and its tools; "
+                "return what the thread has found and go on where to_thread() is awaited"
+            )
+
+    def _count(self) -> bytes:
+        """Return what tells the host of the requests that it was not needed for since it was last told."""
+        count, self._answered_here = self._answered_here, 0
+        return encode_frames(encode_message(Counted(requests=count)))
+
     # ── What the attempt sees ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def wait_for_start(self) -> Start:
         """Wait for the event that this process is for; end quietly when there will be none."""
         while True:
             for message in self._receive():
-                return _decode_start(message)
+                start = _decode_start(message)
+                self._limit, self._ahead = start.requests, start.ahead
+                return start
 
     def log(self, line: Log) -> None:
         """Send a log line; from any thread, and of no effect after the last word."""
@@ -148,6 +191,7 @@ class Channel:
 
     def attach(self, loop: AbstractEventLoop) -> None:
         """From now on have `loop` read the answers."""
+        self._flush()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fileno=self._fd)
         self._loop = loop
         loop.add_reader(self._fd, self._take_answers)
@@ -155,6 +199,8 @@ class Channel:
     def finish(self, last_word: bytes) -> None:
         """Send Finished or Raised, already encoded."""
         self._over = True
+        if self._answered_here:
+            self._outbox.append(self._count())
         self._outbox.append(encode_frames(last_word))
         with self._writing:
             self._write_outbox()
@@ -192,8 +238,12 @@ class Channel:
         return self._decoder.feed(data)
 
     def _send(self, frames: bytes) -> None:
-        """Write, after what others are writing. A thread that comes while another writes leaves it to that one."""
+        """Write, after what is to be written before."""
         self._outbox.append(frames)
+        self._flush()
+
+    def _flush(self) -> None:
+        """Write what is to be written. A thread that comes while another writes leaves it to that one."""
         while self._outbox and self._writing.acquire(blocking=False):
             try:
                 self._write_outbox()
@@ -202,7 +252,10 @@ class Channel:
 
     def _write_outbox(self) -> None:
         while self._outbox:
-            self._write(self._outbox.popleft())
+            frames = self._outbox.popleft()
+            while self._outbox:
+                frames += self._outbox.popleft()
+            self._write(frames)
 
     def _read(self) -> bytes:
         try:

@@ -111,6 +111,7 @@ def rehearse() -> None:
         reader_of(kind)
     for _ in range(_FEW):
         _perform(_OURS, Channel, "plain", longer)
+        _perform(_OURS, Channel, "plain", longer, brings=False)
     for method in ("plain", "failing", "looping"):
         _perform(_OURS, DeafChannel, method)
 
@@ -122,6 +123,7 @@ def warm(plan: Plan) -> None:
     for _ in range(_OFTEN):
         _perform(_OURS, Channel, "plain")
         _perform(plan, Channel, "", longer)
+        _perform(plan, Channel, "", longer, brings=False)
 
 
 def once_more() -> Callable[[], None]:
@@ -133,12 +135,12 @@ def once_more() -> Callable[[], None]:
     return _made(_OURS, Channel, "storing", None)
 
 
-def _perform(plan: Plan, kind: type[Channel], method: str, part: Part | None = None) -> None:
-    """Be an attempt of `plan` that runs `method`, or `part` in its place."""
-    _made(plan, kind, method, part)()
+def _perform(plan: Plan, kind: type[Channel], method: str, part: Part | None = None, *, brings: bool = True) -> None:
+    """Be an attempt of `plan` that runs `method`, or `part` in its place; whether the event brings the store along, or it is asked for."""
+    _made(plan, kind, method, part, brings=brings)()
 
 
-def _made(plan: Plan, kind: type[Channel], method: str, part: Part | None) -> Callable[[], None]:
+def _made(plan: Plan, kind: type[Channel], method: str, part: Part | None, *, brings: bool = True) -> Callable[[], None]:
     start = Start(
         execution="",
         attempt=1,
@@ -155,8 +157,11 @@ def _made(plan: Plan, kind: type[Channel], method: str, part: Part | None) -> Ca
         cpu=60.0,
         wall=60.0,
         requests=1000,
+        store={"": {"state": _STATE}} if brings else None,
+        ahead=1024 if brings else 0,
     )
-    host = PlayedHost(start, *(Answer(id=number, value=value) for number, value in enumerate(_ANSWERS, 1)))
+    answers = _ANSWERS[-1:] if brings else _ANSWERS
+    host = PlayedHost(start, *(Answer(id=number, value=value) for number, value in enumerate(answers, 1)))
     channel = kind(-1, host.read, host.write)
     invocation = Invocation(plan, channel)
 
@@ -169,4 +174,6 @@ def _made(plan: Plan, kind: type[Channel], method: str, part: Part | None) -> Ca
 
 
 _OURS: Final = plan_class(Rehearsed, 0)
-_ANSWERS: Final = [msgspec.Raw(msgspec.msgpack.encode(value)) for value in ({"state": b'{"number":1}'}, None, "token")]
+_STATE: Final = b'{"number":1}'
+_ANSWERS: Final = [msgspec.Raw(msgspec.msgpack.encode(value)) for value in ({"state": _STATE}, None, "token")]
+"""What is said to `longer`: to its read and its write, if it asks, and to its task."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ropewalk.clock import SystemClock
 from ropewalk.errors import PermissionDenied
+from ropewalk.sdk.store_view import StoreView
 from ropewalk.wire.messages import Call, Start
 
 if TYPE_CHECKING:
@@ -23,8 +24,16 @@ class Host(Protocol):
         """Return the id of the next call; each is used once."""
         ...
 
+    def write_id(self, size: int) -> int:
+        """Return the id of a write of so many bytes: 0 when it will not fail, so that nobody needs to wait for its answer."""
+        ...
+
     async def call(self, message: Call) -> Any:
         """Send a call and return its answer, as the message's own `answer` type says. Raises what the answer raises."""
+        ...
+
+    def answered_here(self) -> None:
+        """Count a request that the host was not needed for."""
         ...
 
     @property
@@ -38,13 +47,15 @@ class Running:
 
     Attributes:
         start: the event, once there is one.
+        store: what is known of the instance's store.
         began: seconds since boot at which the attempt was started.
         no_commit: why `commit()` is refused just now, "" when it is not.
     """
 
-    __slots__ = ("began", "host", "no_commit", "start", "units")
+    __slots__ = ("began", "host", "no_commit", "start", "store", "units")
 
     start: Start
+    store: StoreView
 
     def __init__(self, host: Host) -> None:
         self.host = host
@@ -55,6 +66,7 @@ class Running:
     def begin(self, start: Start) -> None:
         """Take the event: from here on the units may be used."""
         self.start = start
+        self.store = StoreView(start.store)
         self.began = SystemClock().boottime()
 
     def check_commit(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, overload
 
 from ropewalk.errors import CallbackNotFound
 from ropewalk.sdk.checks import check_batch, check_key, check_prefix, micros, positive_seconds, seconds
@@ -17,6 +17,7 @@ from ropewalk.sdk.execution import Execution
 from ropewalk.sdk.host import Running
 from ropewalk.sdk.methods import Method, bound_json, methods_of
 from ropewalk.sdk.records import Priority, priority_of
+from ropewalk.sdk.store_view import ASK
 from ropewalk.sdk.tokens import CALLBACK_PREFIX, Callback, TaskToken
 from ropewalk.sdk.values import decode, encode
 from ropewalk.wire.messages import (
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 D = TypeVar("D")
+
+_SURELY_SHALLOW: Final = 200
 
 AnyMethod = Callable[..., Awaitable[Any]]
 """An async method of a twist or of one of its tools."""
@@ -127,8 +130,12 @@ class Unit:
         """
         bound = self._ropewalk
         host = bound.running.host
-        found: dict[str, Json] = await host.call(StoreRead(id=host.next_id(), ns=bound.ns, keys=[check_key(key)]))
-        text = found.get(key)
+        text = bound.running.store.find(bound.ns, check_key(key))
+        if text == ASK:
+            found: dict[str, Json] = await host.call(StoreRead(id=host.next_id(), ns=bound.ns, keys=[key]))
+            text = found.get(key)
+        else:
+            host.answered_here()
         return default if text is None else decode(text, type, "the value of", key)
 
     async def set(self, key: str, value: object, *, ttl: float | timedelta | None = None) -> None:
@@ -144,9 +151,8 @@ class Unit:
             ValueTooLarge: the key or the value is over its limit.
         """
         bound = self._ropewalk
-        host = bound.running.host
         text = encode(value, "the value of", check_key(key), bound.running.start.value)
-        await host.call(StoreWrite(id=host.next_id(), ns=bound.ns, items={key: text}, ttl=_lifetime(ttl)))
+        await self._write({key: text}, ttl)
 
     @overload
     async def get_many(self, keys: Iterable[str], type: None = None) -> dict[str, Any]: ...
@@ -162,31 +168,53 @@ class Unit:
         check_batch(len(asked), "keys")
         if not asked:
             return {}
-        found: dict[str, Json] = await host.call(StoreRead(id=host.next_id(), ns=bound.ns, keys=asked))
-        return {key: decode(found[key], type, "the value of", key) for key in asked if key in found}
+        store = bound.running.store
+        found = {key: store.find(bound.ns, key) for key in asked}
+        unknown = [key for key, text in found.items() if text == ASK]
+        if unknown:
+            found |= dict.fromkeys(unknown) | await host.call(StoreRead(id=host.next_id(), ns=bound.ns, keys=unknown))
+        else:
+            host.answered_here()
+        return {key: decode(text, type, "the value of", key) for key, text in found.items() if text is not None}
 
     async def set_many(self, mapping: Mapping[str, object], *, ttl: float | timedelta | None = None) -> None:
         """Store several values in one request; at most 1,000."""
-        bound = self._ropewalk
-        host = bound.running.host
         check_batch(len(mapping), "values")
-        limit = bound.running.start.value
+        limit = self._ropewalk.running.start.value
         items = {check_key(key): encode(value, "the value of", key, limit) for key, value in mapping.items()}
+        await self._write(items, ttl)
+
+    async def _write(self, items: dict[str, Json], ttl: float | timedelta | None) -> None:
+        bound = self._ropewalk
+        host, store = bound.running.host, bound.running.store
         lifetime = _lifetime(ttl)
-        if items:
-            await host.call(StoreWrite(id=host.next_id(), ns=bound.ns, items=items, ttl=lifetime))
+        if not items:
+            return
+        certain = lifetime is None and not _may_be_deep(items)
+        number = host.write_id(_size(items)) if certain else host.next_id()
+        if number:
+            store.doubt(bound.ns, items)
+        await host.call(StoreWrite(id=number, ns=bound.ns, items=items, ttl=lifetime))
+        if not number:
+            store.note(bound.ns, items)
 
     async def clear(self, key: str) -> None:
         """Remove a key; no error when it holds nothing."""
         bound = self._ropewalk
         host = bound.running.host
-        await host.call(StoreDelete(id=host.next_id(), ns=bound.ns, keys=[check_key(key)]))
+        number = host.write_id(_size({check_key(key): b""}))
+        if number:
+            bound.running.store.doubt(bound.ns, (key,))
+        await host.call(StoreDelete(id=number, ns=bound.ns, keys=[key]))
+        if not number:
+            bound.running.store.note(bound.ns, {key: None})
 
     async def clear_all(self, prefix: str = "") -> None:
         """Remove every key that begins with `prefix`."""
         bound = self._ropewalk
         host = bound.running.host
-        await host.call(StoreClear(id=host.next_id(), ns=bound.ns, prefix=check_prefix(prefix)))
+        bound.running.store.doubt_all(bound.ns, check_prefix(prefix))
+        await host.call(StoreClear(id=host.next_id(), ns=bound.ns, prefix=prefix))
 
     async def keys(self, prefix: str = "") -> list[str]:
         """Return the keys that begin with `prefix`, sorted; at most 10,000."""
@@ -367,6 +395,16 @@ def _target(unit: Unit, method: Method, args: tuple[object, ...], kwargs: Mappin
 
 def _is_token(unit: Unit, text: str) -> bool:
     return text.startswith(CALLBACK_PREFIX) and text not in methods_of(type(unit))
+
+
+def _size(items: Mapping[str, Json]) -> int:
+    """Return as many bytes as a message about these takes, or a few more."""
+    return sum(4 * len(key) + len(text) + 16 for key, text in items.items())
+
+
+def _may_be_deep(items: Mapping[str, Json]) -> bool:
+    """Whether a text may be nested deeper than the host can follow: it says so to who waits for its answer."""
+    return any(text.count(b"[") + text.count(b"{") > _SURELY_SHALLOW for text in items.values())
 
 
 def _lifetime(ttl: float | timedelta | None) -> float | None:

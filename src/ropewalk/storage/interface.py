@@ -223,6 +223,10 @@ class Storage(Protocol):
         """Unexpired values of those keys that have one."""
         ...
 
+    async def read_small_store(self, instance: str, most: int) -> dict[str, dict[str, Json]] | None:
+        """Every value of an instance by namespace and key; None when there are more than `most`, or one that expires some time."""
+        ...
+
     async def read_keys(self, instance: str, ns: str, prefix: str, at: Micros) -> list[str]:
         """Unexpired keys that begin with `prefix`, sorted by code point."""
         ...

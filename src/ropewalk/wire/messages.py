@@ -150,6 +150,9 @@ class Start(Message, tag="start", frozen=True, kw_only=True):
     `event` is the JSON array of what the event brings; it goes before the bound arguments. For the lifecycle triggers `target.method`
     is their name, and the guest runs the tools' hooks around it. `logs` and `value` are the operator's limits in bytes, of the log and of one
     value, so that the guest can say at once what the host would refuse.
+
+    `store` is the instance's whole store by namespace and key, when it is small: a guest may answer its reads from that, and says how many
+    they were with `counted`. As long as its calls take no more than `ahead` bytes in all, the host has room for what they write.
     """
 
     execution: str
@@ -169,6 +172,8 @@ class Start(Message, tag="start", frozen=True, kw_only=True):
     requests: int
     logs: int = 256 * 1024
     value: int = 1024 * 1024
+    store: dict[str, dict[str, Json]] | None = None
+    ahead: int = 0
 
 
 class Answer(Message, tag="answer", frozen=True, kw_only=True):
@@ -193,7 +198,10 @@ HostMessage = Start | Answer | Failure
 
 
 class Call(Message, frozen=True, kw_only=True):
-    """Base of the guest's requests. `id` is chosen by the guest and is its own until answered. Each counts as one request."""
+    """Base of the guest's requests. `id` is chosen by the guest and is its own until answered. Each counts as one request.
+
+    The id 0 says that nobody waits for the answer: there is none, and what goes wrong ends the attempt.
+    """
 
     answer: ClassVar[Any] = None
     id: int
@@ -361,6 +369,12 @@ class Log(Message, tag="log", frozen=True, kw_only=True):
     fields: Json | None = None
 
 
+class Counted(Message, tag="counted", frozen=True, kw_only=True):
+    """So many requests, since it was last said, needed no host: reads that were answered from what `start` brought along."""
+
+    requests: int
+
+
 class Finished(Message, tag="finished", frozen=True, kw_only=True):
     """The method returned. The last thing that a guest says; then it waits to be ended, so that what it used can be read."""
 
@@ -403,4 +417,4 @@ AnyCall = (
     | NoteUpdate
     | NotesList
 )
-GuestMessage = AnyCall | Log | Finished | Raised
+GuestMessage = AnyCall | Log | Counted | Finished | Raised

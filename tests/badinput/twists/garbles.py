@@ -25,6 +25,7 @@ class Garbles(Twist):
     async def say(self, payload: str, then: str = "wait", times: int = 1) -> str:
         """Write bytes to every descriptor that takes them, then wait, return or exit."""
         await self.set("half", True)
+        await self.keys()  # so that the host has heard it before the rest
         data = base64.b64decode(payload)
         for _ in range(times):
             for descriptor in range(3, 64):

@@ -182,6 +182,16 @@ class Reader:
             return {} if row is None else {keys[0]: row[0]}
         return dict(self._rows(_VALUES, (instance, ns, _keys(keys).decode(), at)))
 
+    def read_small_store(self, instance: str, most: int) -> dict[str, dict[str, Json]] | None:
+        """Every value by namespace and key; None when there are more than `most`, or one that expires some time."""
+        rows = self._rows("SELECT ns, key, value, expires_at FROM store WHERE instance = ? LIMIT ?", (instance, most + 1))
+        found: dict[str, dict[str, Json]] = {}
+        for ns, key, value, expires_at in rows:
+            if expires_at is not None:
+                return None
+            found.setdefault(ns, {})[key] = value
+        return None if len(rows) > most else found
+
     def read_keys(self, instance: str, ns: str, prefix: str, at: Micros) -> list[str]:
         """Unexpired keys that begin with `prefix`, sorted."""
         return [key for (key,) in self._rows(_KEYS, (instance, ns, prefix, after_prefix(prefix), at))]

@@ -187,6 +187,10 @@ class SqliteStorage:
         """Unexpired values."""
         return self._read.read_values(instance, ns, keys, at)
 
+    async def read_small_store(self, instance: str, most: int) -> dict[str, dict[str, Json]] | None:
+        """Every value of an instance by namespace and key; None when there are more than `most`, or one that expires some time."""
+        return self._read.read_small_store(instance, most)
+
     async def read_keys(self, instance: str, ns: str, prefix: str, at: Micros) -> list[str]:
         """Unexpired keys."""
         return self._read.read_keys(instance, ns, prefix, at)
