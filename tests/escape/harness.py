@@ -30,6 +30,7 @@ found that it worked), `says_secret` (the bait's secret came out) and `bait_take
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import os
@@ -291,8 +292,8 @@ class Stage:
             seen=seen,
             logs=[line.line.message for line in logs],
         )
-        # What the bait says is asked while it is still there.
-        bait.taken = _constantly(bait.taken())
+        # What the bait says is asked while it is still there, and while the node goes on.
+        bait.taken = _constantly(await asyncio.to_thread(bait.taken))
         return outcome, instance
 
     async def _result(self, instance: str, method: str, *arguments: object) -> Any:

@@ -15,7 +15,7 @@ from ropewalk.wire.plan import Empty
 from tests.escape.guards import Guard, guest, host, landlock, limit, mounts, privileges, seccomp, together
 from tests.escape.harness import BAITS, Attack, Bait, Outcome, bait_taken, says_secret
 
-WRITING_CALLS = seccomp("openat", "open", "creat")
+CHANGING = seccomp("openat", "unlink", "truncate", "rename")
 
 
 @contextlib.contextmanager
@@ -181,7 +181,7 @@ ATTACKS = [
             os.write(memory, code)
             return THROUGH
         """,
-        held_by=[PROC, landlock(), READ_ONLY_MOUNTS, seccomp("openat"), privileges()],
+        held_by=[PROC, landlock(), READ_ONLY_MOUNTS, CHANGING, privileges()],
     ),
     Attack(
         name="read other versions' bundles",
@@ -227,28 +227,28 @@ ATTACKS = [
         name="change a file of the host",
         source="return os.write(os.open(given['path'], os.O_WRONLY), b'gone')",
         bait=secret_file,
-        held_by=[FILES, landlock(), READ_ONLY_MOUNTS, WRITING_CALLS, limit(resource.RLIMIT_FSIZE)],
+        held_by=[FILES, landlock(), READ_ONLY_MOUNTS, CHANGING, limit(resource.RLIMIT_FSIZE)],
         through=bait_taken,
     ),
     Attack(
         name="delete a file of the host",
         source="os.unlink(given['path'])",
         bait=secret_file,
-        held_by=[FILES, landlock(), READ_ONLY_MOUNTS, seccomp("unlink")],
+        held_by=[FILES, landlock(), READ_ONLY_MOUNTS, CHANGING],
         through=bait_taken,
     ),
     Attack(
         name="empty a file of the host",
         source="os.truncate(given['path'], 0)",
         bait=secret_file,
-        held_by=[FILES, landlock(since=3), READ_ONLY_MOUNTS, seccomp("truncate")],
+        held_by=[FILES, landlock(since=3), READ_ONLY_MOUNTS, CHANGING],
         through=bait_taken,
     ),
     Attack(
         name="rename a file of the host",
         source="os.rename(given['path'], given['path'] + '2')",
         bait=secret_file,
-        held_by=[FILES, landlock(), READ_ONLY_MOUNTS, seccomp("rename")],
+        held_by=[FILES, landlock(), READ_ONLY_MOUNTS, CHANGING],
         through=bait_taken,
     ),
 ]

@@ -10,16 +10,21 @@ import signal
 import struct
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from ropewalk.sandbox.profile import NOBODY
-from tests.escape.guards import Guard, host, landlock, limit, namespace, no_fork, privileges, seccomp, together
+from tests.escape.guards import host, landlock, limit, namespace, no_fork, privileges, seccomp, together
 from tests.escape.harness import Attack, Bait, Outcome, bait_taken
 
 PIDS = namespace("pid")
-FORK = seccomp("clone")
-"""The table's row for clone, which knows threads from processes by the flags."""
+REACHING = seccomp("ptrace", "process_vm_readv", "process_vm_writev", "pidfd_open", "pidfd_getfd", "kcmp")
+SETTING = seccomp("prlimit64", "setpriority", "sched_setaffinity", "setsid", "prctl")
+SIGNALS = seccomp("kill", "tkill", "tgkill", "rt_sigqueueinfo", "pidfd_open", "pidfd_send_signal")
+FORKING = seccomp("clone", "clone3", "fork", "vfork")
+BECOMING = seccomp("execve", "execveat", "arch_prctl")  # without the last, the C library of the new program ends it at once
+OTHERS_OWN = together("landlock and privileges", landlock(), privileges())
+"""What keeps processes of one user apart: each that is not dumpable may be reached only with capabilities, or from a landlock above it."""
 
 EXIT_STATUS = 77
 
@@ -108,12 +113,12 @@ ATTACKS = [
     Attack(
         name="trace a process of another instance",
         source="return any_works(lambda pid=pid: call('ptrace', 0x4206, pid, 0, 0) for pid in neighbours())",
-        held_by=[seccomp("ptrace"), together("landlock and privileges", landlock(), privileges())],
+        held_by=[REACHING, OTHERS_OWN],
     ),
     Attack(
         name="trace itself",
         source="call('ptrace', 0, 0, 0, 0)\nreturn THROUGH",
-        held_by=[seccomp("ptrace")],
+        held_by=[REACHING],
     ),
     Attack(
         name="read another process's memory",
@@ -125,7 +130,7 @@ ATTACKS = [
                 lambda pid=pid: call("process_vm_readv", pid, addresses[0], 1, addresses[1], 1, 0) for pid in neighbours()
             )
         """,
-        held_by=[seccomp("process_vm_readv"), together("landlock and privileges", landlock(), privileges())],
+        held_by=[REACHING, OTHERS_OWN],
     ),
     Attack(
         name="write to another process's memory",
@@ -138,7 +143,7 @@ ATTACKS = [
                 lambda pid=pid: call("process_vm_writev", pid, addresses[0], 1, addresses[1], 1, 0) for pid in neighbours()
             )
         """,
-        held_by=[seccomp("process_vm_writev"), together("landlock and privileges", landlock(), privileges())],
+        held_by=[REACHING, OTHERS_OWN],
     ),
     Attack(
         name="take a descriptor of another process",
@@ -147,15 +152,12 @@ ATTACKS = [
                 call("pidfd_getfd", call("pidfd_open", pid, 0), 3, 0)
             return any_works(lambda pid=pid: steal(pid) for pid in neighbours())
         """,
-        held_by=[
-            together("seccomp on pidfds", seccomp("pidfd_getfd"), seccomp("pidfd_open")),
-            together("landlock and privileges", landlock(), privileges()),
-        ],
+        held_by=[REACHING, OTHERS_OWN],
     ),
     Attack(
         name="compare its kernel objects with another's",
         source="return any_works(lambda pid=pid: call('kcmp', os.getpid(), pid, 1, 0, 0) for pid in neighbours())",
-        held_by=[seccomp("kcmp"), together("landlock and privileges", landlock(), privileges())],
+        held_by=[REACHING, OTHERS_OWN],
     ),
     Attack(
         name="change another process's limits",
@@ -165,38 +167,38 @@ ATTACKS = [
                 lambda pid=pid: call("prlimit64", pid, resource.RLIMIT_CORE, ctypes.addressof(nothing), 0) for pid in neighbours()
             )
         """,
-        held_by=[seccomp("prlimit64")],
+        held_by=[SETTING],
     ),
     Attack(
         name="change another process's share of the processor",
         source="return any_works(lambda pid=pid: os.setpriority(os.PRIO_PROCESS, pid, 19) for pid in neighbours())",
-        held_by=[seccomp("setpriority")],
+        held_by=[SETTING],
     ),
     Attack(
         name="bind another process to a processor",
         source="return any_works(lambda pid=pid: os.sched_setaffinity(pid, os.sched_getaffinity(0)) for pid in neighbours())",
-        held_by=[seccomp("sched_setaffinity")],
+        held_by=[SETTING],
     ),
     # ── Ending others ─────────────────────────────────────────────────────────────────────────────────────────────────────────
     Attack(
         name="kill a process of the host",
         source="os.kill(given['pid'], 9)",
         bait=victim,
-        held_by=[seccomp("kill"), PIDS, landlock(since=6)],
+        held_by=[SIGNALS, PIDS, landlock(since=6)],
         through=bait_taken,
     ),
     Attack(
         name="kill a thread of the host",
         source=signals("'tkill'", "pid", "9"),
         bait=victim,
-        held_by=[seccomp("tkill"), PIDS, landlock(since=6)],
+        held_by=[SIGNALS, PIDS, landlock(since=6)],
         through=bait_taken,
     ),
     Attack(
         name="kill a thread of a process of the host",
         source=signals("'tgkill'", "pid", "pid", "9"),
         bait=victim,
-        held_by=[seccomp("tgkill"), PIDS, landlock(since=6)],
+        held_by=[SIGNALS, PIDS, landlock(since=6)],
         through=bait_taken,
     ),
     Attack(
@@ -206,43 +208,39 @@ ATTACKS = [
             call("rt_sigqueueinfo", given["pid"], signal.SIGTERM, ctypes.addressof(told))
         """,
         bait=victim,
-        held_by=[seccomp("rt_sigqueueinfo"), PIDS, landlock(since=6)],
+        held_by=[SIGNALS, PIDS, landlock(since=6)],
         through=bait_taken,
     ),
     Attack(
         name="kill a process of the host by a handle",
         source="call('pidfd_send_signal', call('pidfd_open', given['pid'], 0), 9, 0, 0)",
         bait=victim,
-        held_by=[
-            together("seccomp on pidfds", seccomp("pidfd_open"), seccomp("pidfd_send_signal")),
-            PIDS,
-            landlock(since=6),
-        ],
+        held_by=[SIGNALS, PIDS, landlock(since=6)],
         through=bait_taken,
     ),
     Attack(
         name="kill everyone",
         source="os.kill(-1, 9)\nreturn THROUGH",
-        held_by=[seccomp("kill")],
+        held_by=[SIGNALS],
     ),
     Attack(
         name="stop its siblings",
         source="return any_works(lambda pid=pid: os.kill(pid, signal.SIGSTOP) for pid in neighbours())",
-        held_by=[seccomp("kill")],
+        held_by=[SIGNALS],
     ),
     Attack(
         name="end the root zygote",
         source="os.kill(1, 0)\nreturn THROUGH",
-        held_by=[seccomp("kill"), landlock(since=6), privileges()],
+        held_by=[SIGNALS, landlock(since=6), privileges()],
     ),
     # ── Making more ───────────────────────────────────────────────────────────────────────────────────────────────────────────
-    Attack(name="fork", source="pid = os.fork()" + MADE, held_by=[FORK, no_fork()]),
-    Attack(name="fork by its old number", source="pid = call('fork')" + MADE, held_by=[seccomp("fork")]),
+    Attack(name="fork", source="pid = os.fork()" + MADE, held_by=[FORKING, no_fork()]),
+    Attack(name="fork by its old number", source="pid = call('fork')" + MADE, held_by=[FORKING]),
     Attack(
         name="vfork",
         source="return THROUGH if machine_code('code', ctypes.c_int)() > 0 else ''",
         files={"code": VFORK},
-        held_by=[seccomp("vfork")],
+        held_by=[FORKING],
     ),
     Attack(
         name="fork as the zygote does",
@@ -252,28 +250,28 @@ ATTACKS = [
     Attack(
         name="clone with flags in the high half",
         source="pid = call('clone', (1 << 32) | 17, 0, 0, 0, 0)" + MADE,
-        held_by=[FORK, no_fork()],
+        held_by=[FORKING, no_fork()],
     ),
     Attack(
         name="fork by clone3",
         source="arguments = (ctypes.c_uint64 * 8)(0, 0, 0, 0, 17)\npid = call('clone3', ctypes.addressof(arguments), 64)" + MADE,
-        held_by=[seccomp("clone3")],
+        held_by=[FORKING],
     ),
     Attack(
         name="clone into a user namespace",
         source="pid = call('clone', 0x10000000 | 17, 0, 0, 0, 0)" + MADE,
-        held_by=[FORK, no_fork()],
+        held_by=[FORKING, no_fork()],
     ),
     Attack(
         name="fork in a way that its parent waits for",
         source="pid = call('clone', 0x4000 | 17, 0, 0, 0, 0)" + MADE,
-        held_by=[FORK, no_fork()],
+        held_by=[FORKING, no_fork()],
     ),
     # ── Becoming another program ──────────────────────────────────────────────────────────────────────────────────────────────
     Attack(
         name="become another program",
         source=f"os.execv(sys.executable, [sys.executable, '-I', '-S', '-c', 'import os; os._exit({EXIT_STATUS})'])",
-        held_by=[seccomp("execve", "arch_prctl"), landlock()],
+        held_by=[BECOMING, landlock()],
         through=ran_a_program,
     ),
     Attack(
@@ -284,7 +282,7 @@ ATTACKS = [
             arguments, environment = (ctypes.c_char_p * 6)(*words), (ctypes.c_char_p * 1)()
             call("execveat", program, ctypes.addressof(path), ctypes.addressof(arguments), ctypes.addressof(environment), 0x1000)
         """,
-        held_by=[seccomp("execveat", "arch_prctl"), landlock()],
+        held_by=[BECOMING, landlock()],
         through=ran_a_program,
     ),
     Attack(
@@ -297,7 +295,7 @@ ATTACKS = [
             arguments = (ctypes.c_char_p * 2)(b"x")
             call("execveat", program, ctypes.addressof(path), ctypes.addressof(arguments), 0, 0x1000)
         """,
-        held_by=[seccomp("memfd_create"), seccomp("execveat"), limit(resource.RLIMIT_FSIZE)],
+        held_by=[seccomp("memfd_create"), BECOMING, limit(resource.RLIMIT_FSIZE)],
         through=ran_a_program,
     ),
     # ── Outliving the execution ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -344,7 +342,7 @@ ATTACKS = [
     Attack(
         name="leave its family",
         source="os.setsid()\nreturn THROUGH",
-        held_by=[seccomp("setsid")],
+        held_by=[SETTING],
     ),
     # ── Becoming someone else ─────────────────────────────────────────────────────────────────────────────────────────────────
     Attack(
@@ -355,11 +353,11 @@ ATTACKS = [
     Attack(
         name="be dumped",
         source="call('prctl', 4, 1, 0, 0, 0)\nreturn THROUGH",
-        held_by=[seccomp("prctl")],
+        held_by=[SETTING],
     ),
     Attack(
         name="be dumped by an option hidden in the high half",
         source="call('prctl', (1 << 32) | 4, 1, 0, 0, 0)\nreturn THROUGH",
-        held_by=[seccomp("prctl")],
+        held_by=[SETTING],
     ),
 ]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from tests.escape.guards import landlock, mounts, namespace, privileges, seccomp
 from tests.escape.harness import BAITS, Attack, Bait, bait_taken
 
-CALLS = seccomp("socket", "connect", "sendto", "sendmsg", "setsockopt")
+CALLS = seccomp("socket", "socketpair", "bind", "listen", "connect", "sendto", "sendmsg", "setsockopt")
 NETWORK = namespace("net")
 FILES = mounts(str(BAITS), name="the host's files")
 
@@ -169,22 +169,22 @@ ATTACKS = [
     Attack(
         name="take a name that others connect to",
         source=opens("AF_UNIX", "SOCK_STREAM", r"made.bind('\0ropewalk-here')", "made.listen()"),
-        held_by=[seccomp("socket", "bind", "listen")],
+        held_by=[CALLS],
     ),
     Attack(
         name="take a TCP port",
         source=opens("AF_INET", "SOCK_STREAM", "made.bind(('127.0.0.1', 0))", "made.listen()"),
-        held_by=[seccomp("socket", "bind", "listen"), landlock(since=4)],
+        held_by=[CALLS, landlock(since=4)],
     ),
     Attack(
         name="make a pair that keeps messages apart",
         source="socket.socketpair(type=socket.SOCK_SEQPACKET)\nreturn THROUGH",
-        held_by=[seccomp("socketpair")],
+        held_by=[CALLS],
     ),
     Attack(
         name="make a pair with a family hidden in the high half",
         source="pair = (ctypes.c_int * 2)()\ncall('socketpair', (1 << 32) | 1, 2, 0, ctypes.addressof(pair))\nreturn THROUGH",
-        held_by=[seccomp("socketpair")],
+        held_by=[CALLS],
     ),
     Attack(
         name="send a descriptor to the host",
@@ -196,7 +196,7 @@ ATTACKS = [
                 ours.detach()
             return THROUGH
         """,
-        held_by=[seccomp("sendmsg")],
+        held_by=[CALLS],
     ),
     Attack(
         name="give its connection a buffer without bounds",
@@ -209,44 +209,44 @@ ATTACKS = [
                 ours.detach()
             return THROUGH
         """,
-        held_by=[seccomp("setsockopt")],
+        held_by=[CALLS],
     ),
     Attack(
         name="ask the kernel for its interfaces by netlink",
         source=opens("AF_NETLINK", "SOCK_RAW", "made.bind((0, 0))"),
-        held_by=[seccomp("socket", "bind")],
+        held_by=[CALLS],
     ),
     Attack(
         name="listen to the kernel's device events",
         source=opens("AF_NETLINK", "SOCK_DGRAM", "made.bind((0, 1))", protocol=15),
-        held_by=[seccomp("socket", "bind")],
+        held_by=[CALLS],
     ),
     Attack(
         name="watch packets",
         source=opens("AF_PACKET", "SOCK_RAW"),
-        held_by=[seccomp("socket"), privileges()],
+        held_by=[CALLS, privileges()],
     ),
     Attack(
         name="make packets",
         source=opens("AF_INET", "SOCK_RAW", protocol=1),
-        held_by=[seccomp("socket"), privileges()],
+        held_by=[CALLS, privileges()],
     ),
     Attack(
         name="reach the hypervisor",
         source=opens("AF_VSOCK", "SOCK_STREAM"),
-        held_by=[seccomp("socket")],
+        held_by=[CALLS],
         optional=True,
     ),
     Attack(
         name="use the kernel's ciphers",
         source=opens("AF_ALG", "SOCK_SEQPACKET"),
-        held_by=[seccomp("socket")],
+        held_by=[CALLS],
         optional=True,
     ),
     Attack(
         name="share packets with a device",
         source="socket.socket(44, socket.SOCK_RAW)\nreturn THROUGH",
-        held_by=[seccomp("socket"), privileges()],
+        held_by=[CALLS, privileges()],
         optional=True,
     ),
 ]
