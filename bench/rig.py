@@ -24,7 +24,7 @@ from ropewalk.clock import SystemClock
 from ropewalk.service.bundles import pack
 from ropewalk.service.config import Settings
 from ropewalk.service.node import Node
-from ropewalk.service.service import Service
+from ropewalk.service.service import Service, storage_limits
 from ropewalk.storage.interface import Storage
 from ropewalk.storage.records import Instance, NewExecution, NewInstance, Rank, Settled, Settlement, Version
 from ropewalk.storage.sqlite import open_sqlite
@@ -32,6 +32,9 @@ from ropewalk.wire.messages import Json, Target
 
 IN_FLIGHT = 8
 """Executions at once: what a node runs unless told otherwise."""
+
+UNBOUNDED: dict[str, Any] = {"pace_burst": 10**9, "limit_daily": 10**9, "limit_chain": 10**9, "limit_queue": 10**9}
+"""Budgets that are charged as ever, and that nothing here uses up: what is measured is the machine."""
 
 TWIST = Path(__file__).with_name("twist.py")
 
@@ -161,8 +164,8 @@ def event(instance: str, method: str, *arguments: object) -> NewExecution:
 @contextlib.asynccontextmanager
 async def serving(folder: Path, *, concurrency: int = IN_FLIGHT) -> AsyncIterator[Rig]:
     """Run a node on the database in `folder`, made if it is not there."""
-    settings = Settings(database=f"sqlite:///{database_path(folder)}", concurrency=concurrency)
-    storage = await open_sqlite(settings.database_path, clock=SystemClock(), create=True)
+    settings = Settings(database=f"sqlite:///{database_path(folder)}", concurrency=concurrency, **UNBOUNDED)
+    storage = await open_sqlite(settings.database_path, clock=SystemClock(), create=True, limits=storage_limits(settings))
     witness = Witness(storage)
     service = Service(settings, cast("Storage", witness), SystemClock())
     node = Node(service)

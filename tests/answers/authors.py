@@ -9,7 +9,9 @@ import msgspec
 
 from ropewalk.answers import plot
 from ropewalk.answers.interface import AnswerLimits, Host, Session
+from ropewalk.answers.throttle import Throttle
 from ropewalk.egress.fetch import Fetcher
+from ropewalk.storage.pace import Pace
 from ropewalk.wire.control import Manifest, ToolInfo
 from ropewalk.wire.messages import (
     ActivitiesCreate,
@@ -63,7 +65,13 @@ class Author:
     async def begin(cls, scene: Scene, instance: str, limits: AnswerLimits | None = None) -> Author:
         """Start an attempt of an active instance."""
         await scene.enqueue(instance)
-        host = Host(storage=scene.storage, clock=scene.clock, fetcher=Fetcher(), limits=limits or AnswerLimits())
+        host = Host(
+            storage=scene.storage,
+            clock=scene.clock,
+            fetcher=Fetcher(),
+            egress=Throttle(Pace(burst=1_000, rate=10), scene.clock),
+            limits=limits or AnswerLimits(),
+        )
         return cls(scene, Session(host, await scene.claim(instance), MANIFEST))
 
     async def commit(self) -> None:

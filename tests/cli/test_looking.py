@@ -61,7 +61,7 @@ def test_twists(seeded: Ropewalk) -> None:
 
 def test_instances(seeded: Ropewalk) -> None:
     (row,) = seeded.json("instances", "--twist", "issue-sync")
-    assert list(row) == ["id", "twist", "version", "status", "priority", "budgets", "upgrade_error"]
+    assert list(row) == ["id", "twist", "version", "status", "priority", "budgets", "suspension", "upgrade_error"]
     assert (row["id"], row["twist"], row["version"], row["status"], row["upgrade_error"]) == (
         "aaa111",
         "issue-sync",
@@ -70,6 +70,7 @@ def test_instances(seeded: Ropewalk) -> None:
         None,
     )
     assert row["budgets"]["pending"] == {"used": 1, "limit": 200_000}
+    assert row["suspension"] is None
 
 
 def test_tasks(seeded: Ropewalk) -> None:

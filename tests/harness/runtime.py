@@ -29,7 +29,7 @@ from ropewalk.service.config import Settings
 from ropewalk.service.deploying import Deployed
 from ropewalk.service.node import Node
 from ropewalk.service.options import typed_options
-from ropewalk.service.service import Service
+from ropewalk.service.service import Service, storage_limits
 from ropewalk.storage.records import (
     PENDING,
     ActivityQuery,
@@ -265,7 +265,8 @@ async def open_runtime(folder: Path, sandbox: ForkSource, shared_bundles: Path, 
     clock = SteppedClock()
     chosen = Settings(database=f"sqlite:///{folder}/ropewalk.db", **settings)
     chosen.bundles_directory.symlink_to(shared_bundles)
-    service = Service(chosen, await open_sqlite(chosen.database_path, clock=clock, create=True), clock)
+    storage = await open_sqlite(chosen.database_path, clock=clock, create=True, limits=storage_limits(chosen))
+    service = Service(chosen, storage, clock)
     service._source = sandbox
     runtime = Runtime(service, folder / "sources", clock)
     try:

@@ -156,5 +156,5 @@ def test_a_malformed_file_is_named(tmp_path: Path) -> None:
 
 
 def test_what_nothing_applies_is_reported_and_not_refused(tmp_path: Path) -> None:
-    settings = load({}, {"ROPEWALK_PACE_BURST": "5"}, tmp_path)
-    assert settings.not_applied == ("variable ROPEWALK_PACE_BURST",)
+    settings = load({}, {"ROPEWALK_LIMIT_RESPOND": "5"}, tmp_path)
+    assert settings.not_applied == ("variable ROPEWALK_LIMIT_RESPOND",)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ropewalk.storage.records import PutCallback, PutValue
+from ropewalk.storage.records import PutCallback, PutValue, Suspension
 from ropewalk.storage.sqlite.driver import connect
 from ropewalk.wire.messages import Target
 from tests.storage.scene import BOOM, NODE, Scene
@@ -114,12 +114,12 @@ async def test_named_holds_are_no_problem(scene: Scene) -> None:
     assert await scene.problems() == []
 
 
-async def test_a_suspended_instance_rests_however_much_it_has_to_do(scene: Scene, tmp_path: Path) -> None:
+async def test_a_suspended_instance_rests_however_much_it_has_to_do(scene: Scene) -> None:
     await scene.active()
     await scene.enqueue("i1")
     await scene.enqueue("i1")
     claim = await scene.claim()
-    damage(tmp_path, "UPDATE instances SET status = 'suspended'")
+    await scene.storage.suspend("i1", Suspension(reason="to look into it", since=scene.clock.now()))
     assert (await scene.succeed(claim, next=True)).next is None
     await scene.enqueue("i1")
     assert (await scene.storage.workload()).ready == 0

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ropewalk.storage.interface import DoesNotApply, Fenced, StorageError, StorageFull, StorageUnavailable
+from ropewalk.storage.records import StorageLimits
 from ropewalk.storage.sqlite import committer as committer_module
 from ropewalk.storage.sqlite.committer import CHECKPOINT_PAGES, GROUP, Committer, Transaction, Verb
 from ropewalk.storage.sqlite.connection import open_database, open_reader
@@ -35,7 +36,7 @@ def writer(path: Path) -> Iterator[Connection]:
 @pytest.fixture
 async def committer(writer: Connection, path: Path) -> AsyncIterator[Committer]:
     """A committer on that."""
-    committer = Committer(writer, str(path))
+    committer = Committer(writer, str(path), StorageLimits())
     yield committer
     await committer.close()
 
@@ -197,7 +198,7 @@ async def test_those_who_gave_up_waiting_before_it_began_are_left_out(committer:
 
 
 async def test_closing_commits_what_is_queued(writer: Connection, path: Path) -> None:
-    committer = Committer(writer, str(path))
+    committer = Committer(writer, str(path), StorageLimits())
     tasks = [asyncio.create_task(committer.run(insert(x))) for x in range(300)]
     await asyncio.sleep(0)
     await committer.close()

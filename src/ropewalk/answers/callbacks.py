@@ -13,7 +13,7 @@ import hmac
 import msgspec
 
 from ropewalk.answers.interface import Session, check_json
-from ropewalk.errors import CallbackNotFound, InvalidValue, ValueTooLarge
+from ropewalk.errors import CallbackNotFound, InvalidValue, QueueFull, ValueTooLarge
 from ropewalk.storage.records import DropCallback, DropCallbacks, PutCallback
 from ropewalk.wire.messages import CallbackCreate, CallbackDelete, CallbackResolve, Target
 
@@ -36,10 +36,22 @@ async def callback_create(session: Session, call: CallbackCreate) -> str:
     check_target(session, call.target)
     token = callback_token(session.claim.instance.secret, call.ns, call.target)
     overlay = session.overlay(CallbackOverlay)
+    await _check_room(session, overlay, token)
     overlay.targets[token] = (call.ns, call.target)
     effect = PutCallback(ns=call.ns, token=token, target=call.target, at=session.host.clock.now())
     session.add(effect, len(call.target.arguments) + 64)
     return token
+
+
+async def _check_room(session: Session, overlay: CallbackOverlay, token: str) -> None:
+    """Raise QueueFull when this would be one callback more than the instance may have; one that is there already is none."""
+    limit = session.host.limits.callbacks
+    if session.claim.instance.callbacks + len(overlay.targets) < limit or overlay.targets.get(token) is not None:
+        return
+    made = sum(target is not None for target in overlay.targets.values())
+    have = session.claim.instance.callbacks + made
+    if have >= limit and await session.host.storage.callback(session.claim.instance.id, token) is None:
+        raise QueueFull(f"this instance has {have:,} callbacks and may have {limit:,}: delete_callback() those that are over")
 
 
 async def callback_resolve(session: Session, call: CallbackResolve) -> Target:

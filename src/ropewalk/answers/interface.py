@@ -19,6 +19,7 @@ from ropewalk.errors import InvalidValue, ValueTooLarge
 from ropewalk.storage.records import AnyEffect, Claim
 
 if TYPE_CHECKING:
+    from ropewalk.answers.throttle import Throttle
     from ropewalk.clock import Clock, Micros
     from ropewalk.egress.fetch import Fetcher
     from ropewalk.storage.interface import Storage
@@ -43,6 +44,8 @@ class AnswerLimits(Struct, frozen=True, kw_only=True):
     batch: int = 1_000
     listing: int = 10_000
     queue: int = 200_000
+    queue_bytes: int = 512 * MIB
+    callbacks: int = 100_000
 
 
 class Host(Struct, frozen=True, kw_only=True):
@@ -51,6 +54,7 @@ class Host(Struct, frozen=True, kw_only=True):
     storage: Storage
     clock: Clock
     fetcher: Fetcher
+    egress: Throttle
     limits: AnswerLimits
 
 

@@ -10,7 +10,7 @@ import msgspec
 from ropewalk.answers.interface import Session
 from ropewalk.egress.hops import Request
 from ropewalk.egress.patterns import BadPattern, Pattern, parse_pattern
-from ropewalk.errors import PermissionDenied
+from ropewalk.errors import NetworkDenied, PermissionDenied
 from ropewalk.wire.control import Manifest, ToolInfo
 from ropewalk.wire.messages import Fetch, HttpAnswer, Json
 
@@ -22,10 +22,23 @@ async def fetch(session: Session, call: Fetch) -> HttpAnswer:
         raise PermissionDenied(
             f"the twist declares no Network tool at {call.ns!r}: add one as a class attribute and deploy again"
         )
+    _check_pace(session)
     request = Request(method=call.method, url=call.url, headers=call.headers, body=call.body, timeout=call.timeout)
     instance = session.claim.instance
     declared = declared_patterns(session.manifest, tool, instance.options)
     return await session.host.fetcher.fetch(request, tenant=instance.id, declared=declared)
+
+
+def _check_pace(session: Session) -> None:
+    """Raise NetworkDenied when the instance makes requests faster than it may."""
+    throttle = session.host.egress
+    wait = throttle.take(session.claim.instance.id)
+    if wait is not None:
+        pace = throttle.pace
+        raise NetworkDenied(
+            f"this instance makes too many HTTP requests: it may make {pace.burst:,} at once and then {pace.rate:g} a second, and the next "
+            f"in {wait:.2f} s: make fewer, spread them over tasks with a delay, or raise Retry(after=…)"
+        )
 
 
 def declared_patterns(manifest: Manifest, tool: ToolInfo, options: Json) -> tuple[Pattern, ...]:

@@ -26,12 +26,15 @@ def new_id() -> str:
 
 
 class TaskOverlay:
-    """What the attempt has asked for so far: how many executions, which hold keys, and what it has cancelled (None: everything)."""
+    """What the attempt has asked for so far: how many executions, of how many bytes, which hold keys, and what it has cancelled (None:
+    everything).
+    """
 
-    __slots__ = ("cancelled", "count", "holders")
+    __slots__ = ("bytes", "cancelled", "count", "holders")
 
     def __init__(self) -> None:
         self.count = 0
+        self.bytes = 0
         self.holders: dict[tuple[str, str], str] = {}
         self.cancelled: set[tuple[str, str | None]] = set()
 
@@ -54,7 +57,7 @@ async def task_run(session: Session, call: TaskRun) -> str:
     run_at = _due(call, now)
     if call.key is not None:
         check_key(call.key)
-    _check_queue(session)
+    _check_queue(session, len(target.arguments))
     running = session.claim.execution
     on_chain = run_at is None or run_at - now <= CHAIN_GAP
     execution = NewExecution(
@@ -136,10 +139,16 @@ def _due(call: TaskRun, now: Micros) -> Micros | None:
     return call.run_at
 
 
-def _check_queue(session: Session) -> None:
-    limit = session.host.limits.queue
-    asked = session.overlay(TaskOverlay)
-    pending = session.claim.instance.pending + asked.count
-    if pending >= limit:
+def _check_queue(session: Session, size: int) -> None:
+    """Raise QueueFull when the instance has no room for one more event whose arguments have `size` bytes."""
+    instance, limits, asked = session.claim.instance, session.host.limits, session.overlay(TaskOverlay)
+    pending, kept = instance.pending + asked.count, instance.pending_bytes + asked.bytes
+    if pending >= limits.queue:
         raise QueueFull(f"this instance has {pending:,} pending events, which is the limit: let some run, or cancel_all_tasks()")
+    if kept + size > limits.queue_bytes:
+        raise QueueFull(
+            f"the pending events of this instance have {kept:,} bytes and may have {limits.queue_bytes:,}, and this one has {size:,}: "
+            "let some run, or keep large values in the store and pass their keys"
+        )
     asked.count += 1
+    asked.bytes += size

@@ -106,11 +106,21 @@ def parse_json(text: str) -> object:
         raise ValueError(str(error)) from None
 
 
+def suspended_text(instance: Instance) -> str:
+    """Return why nothing of a suspended instance runs, and what lifts that."""
+    suspension = instance.suspension
+    assert suspension is not None
+    lifted = f"`ropewalk resume {instance.id}` lifts that"
+    if suspension.budget is not None:
+        lifted += f", and so does a new version of {instance.twist_name}"
+    return f"instance {instance.id} is suspended: {suspension.reason}; {lifted}"
+
+
 def _check_accepts(instance: Instance) -> None:
     """Refuse a call to an instance that would not run it."""
     match instance.status:
         case "suspended":
-            raise PermissionDenied(f"instance {instance.id} is suspended: nothing of it runs until it is resumed")
+            raise PermissionDenied(suspended_text(instance))
         case "failed":
             raise PermissionDenied(
                 f"instance {instance.id} is failed, since its activation is dead: `ropewalk retry` that execution, "

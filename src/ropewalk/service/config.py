@@ -28,12 +28,8 @@ DEFAULT_DATABASE: Final = "sqlite:///./ropewalk.db"
 NOT_APPLIED: Final = frozenset(
     {
         "key",
-        "limit_chain",
-        "limit_daily",
         "limit_respond",
         "node_memory",
-        "pace_burst",
-        "pace_rate",
         "public_url",
     },
 )
@@ -63,6 +59,14 @@ class Settings(Struct, frozen=True, kw_only=True):
     limit_value: int = 1024 * 1024
     limit_store: int = 100 * 1024 * 1024
     limit_queue: int = 200_000
+    limit_queue_bytes: int = 512 * 1024 * 1024
+    limit_callbacks: int = 100_000
+    limit_chain: int = 10_000
+    limit_daily: int = 50_000
+    pace_burst: int = 1_000
+    pace_rate: float = 10.0
+    egress_burst: int = 2_000
+    egress_rate: float = 100.0
     sources: dict[str, str] = {}
     not_applied: tuple[str, ...] = ()
 
@@ -177,6 +181,14 @@ def _whole(lowest: int, highest: int) -> Callable[[object], int]:
     return parse
 
 
+def _rate(value: object) -> float:
+    """Return how many a second."""
+    rate = float(_quantity(value, {"": 1.0}, "a number, as many as in a second"))
+    if not 0.001 <= rate <= 1_000_000:
+        raise ValueError("is not from 0.001 to 1,000,000")
+    return rate
+
+
 def _text(value: object) -> str:
     """Return a text that is not empty."""
     if not isinstance(value, str) or not value.strip():
@@ -233,6 +245,18 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting("limit_value", parse_size, "One value of the store, as JSON."),
     Setting("limit_store", parse_size, "All values in the store of one instance."),
     Setting("limit_queue", _whole(1, 10**9), "Pending executions of one instance."),
+    Setting("limit_queue_bytes", parse_size, "Arguments and events of all pending executions of one instance."),
+    Setting("limit_callbacks", _whole(1, 10**9), "Callbacks of one instance."),
+    Setting(
+        "limit_chain",
+        _whole(1, 10**9),
+        "Depth of a chain of tasks, each due within a minute; what is deeper suspends the instance.",
+    ),
+    Setting("limit_daily", _whole(1, 10**9), "Executions of one instance in 24 hours; the next suspends it."),
+    Setting("pace_burst", _whole(1, 10**9), "Executions of one instance that may start at once; the next wait."),
+    Setting("pace_rate", _rate, "Executions of one instance that may start in a second, once its burst is used up."),
+    Setting("egress_burst", _whole(1, 10**9), "HTTP requests of one instance that may be made at once."),
+    Setting("egress_rate", _rate, "HTTP requests of one instance that may be made in a second, once its burst is used up."),
 )
 """Every setting, in the order in which they are shown."""
 

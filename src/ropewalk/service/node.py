@@ -15,6 +15,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 from ropewalk.answers.interface import AnswerLimits, Host
+from ropewalk.answers.throttle import Throttle
 from ropewalk.dispatch.dispatcher import Counts, Dispatcher
 from ropewalk.dispatch.versions import Versions
 from ropewalk.egress.fetch import Fetcher
@@ -23,6 +24,7 @@ from ropewalk.service.doorbell import SUFFIX, Doorbell
 from ropewalk.service.membership import Membership
 from ropewalk.service.service import Service
 from ropewalk.storage.interface import StorageError
+from ropewalk.storage.pace import Pace
 from ropewalk.storage.records import PENDING, Execution, Workload
 
 log = logging.getLogger(__name__)
@@ -98,11 +100,14 @@ class Node:
         return await self._run_until(is_idle, timeout)
 
     async def run_until_finished(self, execution: str, timeout: float = float("inf")) -> Execution | None:
-        """Run executions until this one is over, and return it; None when it is not over after `timeout` seconds."""
+        """Run executions until this one is over, and return it; None when it is gone.
+
+        It is returned as it is when it is not over after `timeout` seconds, or when its instance is suspended.
+        """
 
         async def is_over() -> bool:
             found = await self._service.storage.execution(execution)
-            return found is None or found.status not in PENDING
+            return found is None or found.status not in PENDING or await self._service.is_held(found)
 
         await self._run_until(is_over, timeout)
         return await self._service.storage.execution(execution)
@@ -156,9 +161,16 @@ class Node:
         stack.push_async_callback(fetcher.stop)
         await self._membership.join()
         stack.push_async_callback(self._membership.leave)
-        limits = AnswerLimits(value=settings.limit_value, store=settings.limit_store, queue=settings.limit_queue)
+        limits = AnswerLimits(
+            value=settings.limit_value,
+            store=settings.limit_store,
+            queue=settings.limit_queue,
+            queue_bytes=settings.limit_queue_bytes,
+            callbacks=settings.limit_callbacks,
+        )
+        egress = Throttle(Pace(burst=settings.egress_burst, rate=settings.egress_rate), service.clock)
         return Dispatcher(
-            Host(storage=service.storage, clock=service.clock, fetcher=fetcher, limits=limits),
+            Host(storage=service.storage, clock=service.clock, fetcher=fetcher, egress=egress, limits=limits),
             source,
             Versions(service.storage, settings.limits, service.materialise),
             node=self.id,

@@ -17,7 +17,18 @@ from ropewalk.service.deploying import Deployed, check_manifest, check_options, 
 from ropewalk.service.live_callbacks import check_live
 from ropewalk.service.membership import live_nodes
 from ropewalk.storage.interface import DoesNotApply, Storage, StorageUnavailable, StorageUnusable
-from ropewalk.storage.records import Instance, NewExecution, NewInstance, NewVersion, Rank, StorageLimits, Version
+from ropewalk.storage.pace import Pace
+from ropewalk.storage.records import (
+    Execution,
+    Instance,
+    NewExecution,
+    NewInstance,
+    NewVersion,
+    Rank,
+    StorageLimits,
+    Suspension,
+    Version,
+)
 from ropewalk.storage.sqlite import open_sqlite
 from ropewalk.wire.control import Manifest
 from ropewalk.wire.messages import Json, Target, Trigger
@@ -180,6 +191,22 @@ class Service:
         self.ring()
         return instance, execution.id
 
+    async def suspend(self, instance: str, reason: str) -> Suspension:
+        """Have nothing more of an instance run until it is resumed, whatever is deployed meanwhile.
+
+        Raises:
+            DoesNotApply: it is being deactivated.
+        """
+        suspension = Suspension(reason=reason, since=self.clock.now())
+        await self.storage.suspend(instance, suspension)
+        return suspension
+
+    async def resume(self, instance: str) -> bool:
+        """Lift an instance's suspension and begin its budgets anew; False when it was not suspended."""
+        was_suspended = await self.storage.resume(instance, self.clock.now())
+        self.ring()
+        return was_suspended
+
     async def deactivate(self, instance: str) -> str:
         """Fence an instance and queue its `deactivate`; returns that execution's id."""
         execution = self._lifecycle(instance, "deactivate", Rank.DEACTIVATE)
@@ -202,6 +229,13 @@ class Service:
         self.ring()
         return execution.id
 
+    async def is_held(self, execution: Execution) -> bool:
+        """Whether an execution that is not over waits for its suspended instance to be resumed."""
+        if execution.status == "running":
+            return False
+        instance = await self.storage.instance(execution.instance)
+        return instance is not None and instance.suspension is not None
+
     def _lifecycle(self, instance: str, trigger: Trigger, rank: Rank) -> NewExecution:
         return NewExecution(
             id=new_id(),
@@ -223,6 +257,19 @@ def _upgrades(instance: Instance, version: Version) -> bool:
     )
 
 
+def storage_limits(settings: Settings) -> StorageLimits:
+    """Return what one instance may keep and start."""
+    return StorageLimits(
+        pending=settings.limit_queue,
+        pending_bytes=settings.limit_queue_bytes,
+        store_bytes=settings.limit_store,
+        callbacks=settings.limit_callbacks,
+        pace=Pace(burst=settings.pace_burst, rate=settings.pace_rate),
+        daily=settings.limit_daily,
+        chain=settings.limit_chain,
+    )
+
+
 @contextlib.asynccontextmanager
 async def open_service(settings: Settings, *, create: bool = False) -> AsyncIterator[Service]:
     """Open the database that the settings name.
@@ -231,8 +278,7 @@ async def open_service(settings: Settings, *, create: bool = False) -> AsyncIter
         StorageUnusable: there is none (and `create` is false), or it cannot be used.
     """
     clock = SystemClock()
-    limits = StorageLimits(pending=settings.limit_queue, store_bytes=settings.limit_store)
-    storage = await open_sqlite(settings.database_path, clock=clock, create=create, limits=limits)
+    storage = await open_sqlite(settings.database_path, clock=clock, create=create, limits=storage_limits(settings))
     service = Service(settings, storage, clock)
     try:
         yield service

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from ropewalk.clock import Micros, to_datetime
+from ropewalk.storage.budgets import at_hour, read_spent
 from ropewalk.storage.records import (
     Attempt,
     ErrorInfo,
@@ -20,6 +21,8 @@ from ropewalk.storage.records import (
     LogLine,
     NumberedLogLine,
     OwnedActivity,
+    StorageLimits,
+    Suspension,
     Twist,
 )
 from ropewalk.wire.messages import Json, PriorityRecord, Target
@@ -68,19 +71,44 @@ def twist_shape(twist: Twist, instances: int) -> Shape:
     }
 
 
-def instance_shape(instance: Instance, *, pending: int, store_bytes: int) -> Shape:
-    """A row of `instances`. `pending` and `store_bytes` are the limits of what the instance has used."""
+def instance_shape(instance: Instance, limits: StorageLimits, at: Micros) -> Shape:
+    """A row of `instances`, with what it has used of its budgets at `at`."""
     return {
         "id": instance.id,
         "twist": instance.twist_name,
         "version": instance.version,
         "status": instance.status,
         "priority": instance.priority,
-        "budgets": {
-            "pending": {"used": instance.pending, "limit": pending},
-            "store_bytes": {"used": instance.store_bytes, "limit": store_bytes},
-        },
+        "budgets": budgets_shape(instance, limits, at),
+        "suspension": suspension_shape(instance.suspension),
         "upgrade_error": instance.upgrade_error,
+    }
+
+
+def budgets_shape(instance: Instance, limits: StorageLimits, at: Micros) -> Shape:
+    """What an instance uses of what it may: at once (and `rate` a second after that), in 24 hours, in its latest chain, and in all."""
+    spent = at_hour(read_spent(instance.spent), at)
+    pace = limits.pace
+    return {
+        "pace": {"used": pace.used(instance.pace_at, at), "limit": pace.burst, "rate": pace.rate},
+        "daily": {"used": spent.daily, "limit": limits.daily},
+        "chain": {"used": spent.depth, "limit": limits.chain},
+        "pending": {"used": instance.pending, "limit": limits.pending},
+        "pending_bytes": {"used": instance.pending_bytes, "limit": limits.pending_bytes},
+        "store_bytes": {"used": instance.store_bytes, "limit": limits.store_bytes},
+        "callbacks": {"used": instance.callbacks, "limit": limits.callbacks},
+    }
+
+
+def suspension_shape(suspension: Suspension | None) -> Shape | None:
+    """Why an instance is suspended, by an operator or by the budget that it has used up."""
+    if suspension is None:
+        return None
+    return {
+        "by": "operator" if suspension.budget is None else "budget",
+        "budget": suspension.budget,
+        "reason": suspension.reason,
+        "since": time_shape(suspension.since),
     }
 
 

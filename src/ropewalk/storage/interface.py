@@ -8,8 +8,8 @@ that was committed before they began. A backend translates its driver's errors i
       ▼
     settle / commit_part ──► conditional on `epoch`; gives the lease back, or takes the next execution with it
 
-An instance's `wake_at` says when it may be claimed: at once (something is ready), at a time (a task's, or the end of a back-off), or
-not at all (nothing pending; leased; suspended; failed). An execution becomes ready when it is stored, or when its time comes; that
+An instance's `wake_at` says when it may be claimed: at once (something is ready), at a time (a task's, the end of a back-off, or when
+its pace lets it), or not at all (nothing pending; leased; suspended; failed). An execution becomes ready when it is stored, or when its time comes; that
 gives it the next number of its instance's sequence, and `Rank` and that number order the instance's ready executions. Before anything
 is made ready, whatever of the instance's timers has come due is, so that the order is that of readiness.
 """
@@ -40,6 +40,7 @@ from ropewalk.storage.records import (
     Settled,
     Settlement,
     StorageStats,
+    Suspension,
     Twist,
     Version,
     Workload,
@@ -125,7 +126,21 @@ class Storage(Protocol):
         ...
 
     async def begin_upgrades(self, twist: str, version: int, executions: Sequence[NewExecution]) -> None:
-        """Have every given instance run `upgrade` to `version` before anything else; a queued upgrade to an older one is replaced."""
+        """Have every given instance run `upgrade` to `version` before anything else; a queued upgrade to an older one is replaced.
+
+        A suspension by a budget is lifted with it, and the instance's budgets begin anew; an operator's is left.
+        """
+        ...
+
+    async def suspend(self, instance: str, suspension: Suspension) -> None:
+        """Have nothing more of an instance run until `resume`; what runs may end, what comes waits, an earlier suspension is replaced.
+
+        Raises UnknownInstance, DoesNotApply (it is being deactivated).
+        """
+        ...
+
+    async def resume(self, instance: str, at: Micros) -> bool:
+        """Lift an instance's suspension and begin its budgets anew; False when it was not suspended. Raises UnknownInstance."""
         ...
 
     async def begin_deactivation(self, execution: NewExecution) -> None:
@@ -153,7 +168,8 @@ class Storage(Protocol):
     async def claim(self, node: str, limit: int, *, only: str | None = None) -> list[Claim]:
         """Lease up to `limit` instances that have something ready, least recently served first, and start one execution of each.
 
-        `only` limits it to one instance. Costs O(log n) of everything pending.
+        `only` limits it to one instance. Costs O(log n) of everything pending. An instance whose next execution would be over a budget is
+        suspended instead, with its owner's note in the same transaction; so it is when a settlement would claim it.
         """
         ...
 

@@ -12,6 +12,7 @@ from typing import Literal
 from msgspec import Struct
 
 from ropewalk.clock import Micros
+from ropewalk.storage.pace import Pace
 from ropewalk.wire.control import Manifest
 from ropewalk.wire.messages import ActivityRecord, Json, NoteRecord, Target, Trigger
 
@@ -74,11 +75,24 @@ class NewVersion(Kept, frozen=True, kw_only=True):
 # ── Instances ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+class Suspension(Kept, frozen=True, kw_only=True):
+    """Why nothing of an instance runs until it is lifted.
+
+    `budget` names the one that was used up, and `resume` or the next version lifts that; None is an operator's own, which only `resume`
+    lifts.
+    """
+
+    reason: str
+    since: Micros
+    budget: Literal["daily", "chain"] | None = None
+
+
 class Instance(Kept, frozen=True, kw_only=True):
     """A twist activated in a priority.
 
     `secret` makes the instance's callback tokens; it never leaves the host. `target_version` is the version whose `upgrade` is queued
-    or running, None when there is none.
+    or running, None when there is none. `suspension` is there while `status` is suspended. `pace_at` is the state of its pace, `spent`
+    that of its other budgets (`budgets.Spent`, as JSON).
     """
 
     id: str
@@ -91,8 +105,13 @@ class Instance(Kept, frozen=True, kw_only=True):
     options: Json
     secret: bytes
     created_at: Micros
+    pace_at: Micros
+    spent: Json
     pending: int
+    pending_bytes: int
     store_bytes: int
+    callbacks: int
+    suspension: Suspension | None = None
     upgrade_error: str | None = None
 
 
@@ -476,12 +495,17 @@ class Workload(Kept, frozen=True, kw_only=True):
 
 
 class StorageLimits(Kept, frozen=True, kw_only=True):
-    """What one instance may keep: pending executions and their bytes, bytes of its store, callbacks."""
+    """What one instance may keep: pending executions and their bytes, bytes of its store, callbacks. And what it may start: executions at
+    its `pace`, so many in 24 hours, and chains of tasks so deep.
+    """
 
     pending: int = 200_000
     pending_bytes: int = 512 * 1024 * 1024
     store_bytes: int = 100 * 1024 * 1024
     callbacks: int = 100_000
+    pace: Pace = Pace(burst=1_000, rate=10.0)
+    daily: int = 50_000
+    chain: int = 10_000
 
 
 class StorageStats(Kept, frozen=True, kw_only=True):

@@ -29,6 +29,8 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
         "serve": "Run a node until it is told to stop.",
         "drain": "Run what is due in this process, then exit.",
         "invoke": "Call a method of an instance and show its result.",
+        "suspend": "Have nothing more of an instance run.",
+        "resume": "Let a suspended instance run again.",
     },
     "Look": {
         "twists": "List deployed twists.",

@@ -23,12 +23,12 @@ async def finished(service: Service, execution: str, what: str) -> Execution:
     """Wait until an execution is over and return it, running it here when no node does.
 
     Raises:
-        Failed: it is gone, or the node that ran here lost its lease.
+        Failed: it is gone, its instance was suspended before it could run, or the node that ran here lost its lease.
     """
     try:
         with waiting(what) as words:
             found = await _watched(service, execution, lambda one: words(f"{what}{_progress(one)}"))
-            if found is None or found.status in _pending():
+            if found is not None and found.status in _pending() and not await service.is_held(found):
                 found = await _run_here(service, execution)
     except asyncio.CancelledError:
         short = execution[:12]
@@ -36,7 +36,19 @@ async def finished(service: Service, execution: str, what: str) -> Execution:
         raise
     if found is None:
         raise Failed("NotFound", f"execution {execution} is gone: its instance was deactivated")
+    if found.status in _pending():
+        raise await _held(service, found)
     return found
+
+
+async def _held(service: Service, execution: Execution) -> Failed:
+    """Return what is said of an execution that nobody can wait for, since its instance was suspended before it could run."""
+    from ropewalk.service.actions import suspended_text
+
+    instance = await service.storage.instance(execution.instance)
+    why = "its instance was suspended" if instance is None or instance.suspension is None else suspended_text(instance)
+    text = f"execution {execution.id} waits: {why}. `ropewalk cancel {execution.id[:12]}` takes the execution back"
+    return Failed("Suspended", text, document={"execution": execution.id})
 
 
 async def _watched(service: Service, execution: str, seen: Callable[[Execution], None]) -> Execution | None:
@@ -47,7 +59,7 @@ async def _watched(service: Service, execution: str, seen: Callable[[Execution],
         if found is None or found.status not in _pending():
             return found
         taken = found.status == "running" or found.attempt > 0
-        if not service.has_live_node() or (not taken and waited > _PATIENCE):
+        if not service.has_live_node() or (not taken and waited > _PATIENCE) or await service.is_held(found):
             return found
         seen(found)
         await asyncio.sleep(pause)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final, Literal
 
 from msgspec import Struct
 
 from ropewalk.clock import Micros
-from ropewalk.storage.records import Attempt, ErrorInfo, ExecutionStatus, LogLine, Usage
+from ropewalk.storage.records import Attempt, ErrorInfo, ExecutionStatus, Usage
 from ropewalk.storage.sqlite.committer import Transaction
 from ropewalk.storage.sqlite.rows import InstanceState, error_text
 from ropewalk.storage.sqlite.scheduling import give_back
@@ -34,8 +33,6 @@ RUNNING: Final = "e.n, e.id, e.trigger, e.rank, e.size, e.version, e.node, e.att
 
 _RUNNING: Final = f"SELECT {RUNNING} FROM executions e WHERE n = ?"
 
-_KEEP_LOG: Final = "INSERT INTO logs (instance, execution, attempt, time, level, message, fields) VALUES (?, ?, ?, ?, ?, ?, ?)"
-
 _KEEP_ATTEMPT: Final = """
     INSERT INTO attempts (execution, number, version, node, status, started_at, finished_at, cpu, memory_peak, requests, error)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -48,21 +45,6 @@ def running_of(tx: Transaction, state: InstanceState) -> Running | None:
     """Return what runs under the instance's lease."""
     row = None if state.running is None else tx.row(_RUNNING, (state.running,))
     return None if row is None else Running(*row)
-
-
-def keep_logs(tx: Transaction, instance: str, execution: int, lines: Sequence[LogLine]) -> None:
-    """Keep log lines of an execution, in order."""
-    if lines:
-        rows = [
-            (instance, execution, line.attempt, _fitting(line.time), _fitting(line.level), line.message, line.fields)
-            for line in lines
-        ]
-        tx.run_many(_KEEP_LOG, rows)
-
-
-def _fitting(number: int) -> int:
-    """Return a number that a guest chose, as one that can be stored: no line may keep an attempt from settling."""
-    return max(-(2**63), min(number, 2**63 - 1))
 
 
 def keep_attempt(tx: Transaction, execution: int, attempt: Attempt) -> None:

@@ -16,6 +16,7 @@ import apsw
 from msgspec import Struct, field
 
 from ropewalk.clock import Micros
+from ropewalk.storage.records import StorageLimits
 from ropewalk.storage.sqlite.committer import Transaction, Verb
 from ropewalk.storage.sqlite.connection import open_reader
 from ropewalk.storage.sqlite.errors import translate
@@ -44,21 +45,21 @@ class Findings(Struct):
         return self.of_database + [sentence for sentences in self.of_instances.values() for sentence in sentences]
 
 
-async def audit(path: Path, write: Write, at: Micros, *, repair: bool) -> list[str]:
+async def audit(path: Path, write: Write, limits: StorageLimits, at: Micros, *, repair: bool) -> list[str]:
     """Return what is wrong, a sentence each; with `repair` all of it is mended but damage to the file itself."""
-    findings = await asyncio.to_thread(_look, path, at)
+    findings = await asyncio.to_thread(_look, path, limits, at)
     if repair:
         for instance in findings.of_instances:
             await write(_mending(instance, findings.strays[instance], at), heavy=True)
     return findings.sentences()
 
 
-def _look(path: Path, at: Micros) -> Findings:
+def _look(path: Path, limits: StorageLimits, at: Micros) -> Findings:
     try:
         reader = open_reader(path)
         try:
             reader.execute("BEGIN")
-            return _find(Transaction(reader), at)
+            return _find(Transaction(reader, limits), at)
         finally:
             reader.close()
     except apsw.Error as error:

@@ -27,7 +27,7 @@ import apsw
 from msgspec import Struct
 
 from ropewalk.storage.interface import StorageError, StorageUnavailable
-from ropewalk.storage.records import StorageStats
+from ropewalk.storage.records import StorageLimits, StorageStats
 from ropewalk.storage.sqlite.connection import BUSY_TIMEOUT
 from ropewalk.storage.sqlite.driver import Bindings, Connection, Row
 from ropewalk.storage.sqlite.errors import translate
@@ -51,11 +51,12 @@ RESTART_PATIENCE = 250
 
 
 class Transaction:
-    """What verbs write with: statements within the group's transaction."""
+    """What verbs write with: statements within the group's transaction, and the limits that hold for every instance."""
 
-    __slots__ = ("_connection", "_execute", "_executemany", "_served", "_served_before", "statements")
+    __slots__ = ("_connection", "_execute", "_executemany", "_served", "_served_before", "limits", "statements")
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, limits: StorageLimits) -> None:
+        self.limits = limits
         cursor = connection.cursor()
         self._connection = connection
         self._execute = cursor.execute
@@ -132,10 +133,10 @@ _Step = Callable[[_Group], None]
 class Committer:
     """The only writer of this process. Used from one event loop; `run` is its one verb."""
 
-    def __init__(self, writer: Connection, path: str) -> None:
+    def __init__(self, writer: Connection, path: str, limits: StorageLimits) -> None:
         self._writer = writer
         self._path = path
-        self._transaction = Transaction(writer)
+        self._transaction = Transaction(writer, limits)
         self._queue: _Group = []
         self._busy = False
         self._closed = False

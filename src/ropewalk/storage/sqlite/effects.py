@@ -29,7 +29,6 @@ from ropewalk.storage.records import (
     PutCallback,
     PutNote,
     PutValue,
-    StorageLimits,
 )
 from ropewalk.storage.sqlite import workspace
 from ropewalk.storage.sqlite.committer import Transaction
@@ -56,11 +55,11 @@ def _is_heavy(effect: AnyEffect) -> bool:
     return type(effect) in UNBOUNDED or (type(effect) is PutValue and len(effect.value) > LONG)
 
 
-def apply_effects(tx: Transaction, state: InstanceState, effects: Sequence[AnyEffect], at: Micros, limits: StorageLimits) -> None:
+def apply_effects(tx: Transaction, state: InstanceState, effects: Sequence[AnyEffect], at: Micros) -> None:
     """Apply `effects` of the instance in order.
 
     Raises:
-        DoesNotApply: one cannot be applied, or the instance would keep more than `limits` let it.
+        DoesNotApply: one cannot be applied, or the instance would keep more than its limits let it.
     """
     if not effects:
         return
@@ -71,6 +70,7 @@ def apply_effects(tx: Transaction, state: InstanceState, effects: Sequence[AnyEf
         except _UNSTORABLE as error:
             raise DoesNotApply(f"{type(effect).__name__} holds what cannot be stored: {error}") from error
     after = (state.store_bytes, state.pending, state.pending_bytes, state.callbacks)
+    limits = tx.limits
     allowed = (limits.store_bytes, limits.pending, limits.pending_bytes, limits.callbacks)
     for what, old, new, limit in zip(_LIMITED, before, after, allowed, strict=True):
         if new > limit and new > old:

@@ -8,16 +8,17 @@ from typing import Final
 from ropewalk.clock import Micros
 from ropewalk.storage.interface import DoesNotApply, QueueIsFull, UnknownInstance
 from ropewalk.storage.records import ErrorInfo, LogLine, NewExecution, Rank, StorageLimits
-from ropewalk.storage.sqlite.attempts import break_off, end_execution, keep_logs, running_of
+from ropewalk.storage.sqlite.attempts import break_off, end_execution, running_of
 from ropewalk.storage.sqlite.committer import Transaction
 from ropewalk.storage.sqlite.lifecycle import attempt_failed, execution_over
+from ropewalk.storage.sqlite.logs import keep_logs
 from ropewalk.storage.sqlite.rows import InstanceState
 from ropewalk.storage.sqlite.scheduling import add_execution, cancel_waiting, load, load_if_there, promote_due, save
 
 # ── Enqueue ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def enqueue(tx: Transaction, new: NewExecution, limits: StorageLimits) -> str:
+def enqueue(tx: Transaction, new: NewExecution) -> str:
     """Store an event and return the id of the execution that will answer it.
 
     Raises:
@@ -29,7 +30,7 @@ def enqueue(tx: Transaction, new: NewExecution, limits: StorageLimits) -> str:
     if state.status == "deactivating":
         raise UnknownInstance(f"instance {new.instance} is being deactivated and takes no more events")
     if new.rank > Rank.BARRIER:
-        _check_room(state, new, limits)
+        _check_room(state, new, tx.limits)
     answered_by = add_execution(tx, state, new)
     save(tx, state, new.at)
     return answered_by

@@ -1,9 +1,12 @@
 """From activation to deactivation: the writes that move an instance through its life.
 
-    activate ─► activating ─► active ◄─► suspended
+    activate ─► activating ─► active
                     │  ▲         │
                     ▼  │ retry   ▼ begin_deactivation (from any of them)
                   failed     deactivating ─► gone ─► erased
+
+Beside that an instance may be suspended, by an operator or by a budget that it has used up: where it is in its life it stays until that
+is lifted, and deactivation lifts everything.
 
 `upgrade` runs while the instance has a target version: until it is over nothing else of the instance runs. An instance that was
 never active has nothing to upgrade: it moves to a newer version as soon as its `activate` is not running.
@@ -15,8 +18,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from ropewalk.clock import Micros
+from ropewalk.storage.budgets import read_suspension, write_suspension
 from ropewalk.storage.interface import DoesNotApply
-from ropewalk.storage.records import ErrorInfo, NewExecution, NewInstance
+from ropewalk.storage.records import ErrorInfo, NewExecution, NewInstance, Suspension
+from ropewalk.storage.sqlite.budgeting import begin_anew
 from ropewalk.storage.sqlite.committer import Transaction
 from ropewalk.storage.sqlite.rows import InstanceState
 from ropewalk.storage.sqlite.scheduling import WAITING, add_execution, cancel_waiting, load, load_if_there, save
@@ -67,8 +72,16 @@ def begin_upgrades(tx: Transaction, twist: str, version: int, executions: Sequen
         if state is None or state.twist != twist or state.status == "deactivating":
             continue
         if version > max(state.version, state.target_version or 0):
+            _lift_for_upgrade(tx, state)
             _begin_upgrade(tx, state, version, new)
             save(tx, state, new.at)
+
+
+def _lift_for_upgrade(tx: Transaction, state: InstanceState) -> None:
+    """Let the new version try: what a budget suspended may be mended. What an operator did is the operator's to undo."""
+    suspension = read_suspension(state.suspension)
+    if suspension is not None and suspension.budget is not None:
+        begin_anew(tx, state)
 
 
 def _begin_upgrade(tx: Transaction, state: InstanceState, version: int, new: NewExecution) -> None:
@@ -128,6 +141,36 @@ def _upgrade_over(state: InstanceState, version: int | None, *, succeeded: bool,
             state.upgrade_error = f"{error.type}: {error.message}" if error is not None else status
 
 
+# ── Suspension ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def suspend(tx: Transaction, instance: str, suspension: Suspension) -> None:
+    """Have nothing more of an instance run. What runs now may end; what comes waits.
+
+    Raises:
+        UnknownInstance: it is not there.
+        DoesNotApply: it is being deactivated.
+    """
+    state = load(tx, instance)
+    if state.status == "deactivating":
+        raise DoesNotApply(f"instance {instance} is being deactivated: it cannot be suspended")
+    state.suspension = write_suspension(suspension)
+    save(tx, state, suspension.since)
+
+
+def resume(tx: Transaction, instance: str, at: Micros) -> bool:
+    """Lift an instance's suspension and forget what it has spent of its budgets; False when it was not suspended.
+
+    Raises:
+        UnknownInstance: it is not there.
+    """
+    state = load(tx, instance)
+    was_suspended = state.suspension is not None
+    begin_anew(tx, state)
+    save(tx, state, at)
+    return was_suspended
+
+
 # ── Deactivation ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 _CANCEL_READY: Final = """
@@ -157,6 +200,7 @@ def begin_deactivation(tx: Transaction, execution: NewExecution) -> None:
     state.pending -= cancelled
     state.pending_bytes -= size
     state.status = "deactivating"
+    state.suspension = None
     state.target_version = None
     state.held = None
     add_execution(tx, state, execution)

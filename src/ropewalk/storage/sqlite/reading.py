@@ -298,7 +298,7 @@ _NEXT_WAKE: Final = """
 # Nothing of a suspended or failed instance runs, so it doesn't keep the database busy. What is ready is counted from its index alone, and
 # what rests is taken away: a node asks this often.
 _RESTING: Final = "FROM instances i INDEXED BY instances_resting"
-_RESTS: Final = "i.status IN ('suspended', 'failed', 'gone')"
+_RESTS: Final = "(i.status IN ('failed', 'gone') OR i.suspension IS NOT NULL)"
 
 _WORKLOAD: Final = f"""
     SELECT

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 from msgspec import Struct
 
 from ropewalk.clock import Micros
+from ropewalk.storage.budgets import read_suspension
 from ropewalk.storage.records import Attempt, ErrorInfo, Execution, Instance, InstanceStatus, Rank, Usage
 from ropewalk.storage.sqlite.driver import Row
 from ropewalk.wire.messages import Json, Target
@@ -19,11 +22,16 @@ def error_text(error: ErrorInfo | None) -> bytes | None:
     return None if error is None else _encode(error)
 
 
+RESTING: Final = frozenset({"failed", "gone", "erased"})
+"""Statuses in which nothing of an instance runs."""
+
+
 # ── Instances ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 INSTANCE = """
     i.id, i.twist, t.name, i.version, i.target_version, i.priority, i.status, i.options, i.secret, i.created_at, i.upgrade_error,
-    i.epoch, i.node, i.running, i.held, i.wake_at, i.served, i.next_seq, i.pending, i.pending_bytes, i.store_bytes, i.callbacks
+    i.epoch, i.node, i.running, i.held, i.wake_at, i.served, i.next_seq, i.pending, i.pending_bytes, i.store_bytes, i.callbacks,
+    i.pace_at, i.spent, i.suspension
     """
 """Columns of an InstanceState, from `instances i JOIN twists t`."""
 
@@ -31,7 +39,8 @@ INSTANCE = """
 class InstanceState(Struct):
     """An instance's row while a verb works on it: loaded once, changed in memory, saved once.
 
-    Besides the records' statuses there is `gone`: deactivated, unreachable, still to be erased; and `erased`.
+    Its status is a record's, or `gone`: deactivated, unreachable, still to be erased; or `erased`. It is never `suspended`: that is what
+    `suspension` makes of any status, for as long as it is there.
     """
 
     id: str
@@ -56,6 +65,14 @@ class InstanceState(Struct):
     pending_bytes: int
     store_bytes: int
     callbacks: int
+    pace_at: Micros
+    spent: Json
+    suspension: Json | None
+
+    @property
+    def rests(self) -> bool:
+        """Whether nothing of it runs until somebody lifts that."""
+        return self.suspension is not None or self.status in RESTING
 
     def take_seq(self) -> int:
         """Return the next number of the order of readiness."""
@@ -65,7 +82,7 @@ class InstanceState(Struct):
 
     def record(self, version: int | None = None) -> Instance:
         """Return what callers see, with `version` in place of the instance's own when it is given."""
-        status: InstanceStatus = self.status  # type: ignore[assignment]
+        status: InstanceStatus = "suspended" if self.suspension is not None else self.status  # type: ignore[assignment]
         return Instance(
             id=self.id,
             twist=self.twist,
@@ -77,8 +94,13 @@ class InstanceState(Struct):
             options=self.options,
             secret=self.secret,
             created_at=self.created_at,
+            pace_at=self.pace_at,
+            spent=self.spent,
             pending=self.pending,
+            pending_bytes=self.pending_bytes,
             store_bytes=self.store_bytes,
+            callbacks=self.callbacks,
+            suspension=read_suspension(self.suspension),
             upgrade_error=self.upgrade_error,
         )
 

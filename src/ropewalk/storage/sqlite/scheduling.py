@@ -5,7 +5,7 @@ ready in the order of their times before anything new is, so that `seq` is the o
 while more are due a new event joins them as a timer due now, behind them all.
 
 What may run at all is the instance's *reach*: everything, or only up to a rank (a lifecycle method goes first), or only the execution
-that the others wait for (`held`), or nothing. `wake_at` follows from the reach alone: see `wake_time`.
+that the others wait for (`held`), or nothing (it rests). `wake_at` follows from the reach and the instance's pace: see `wake_time`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Final
 from ropewalk.clock import Micros
 from ropewalk.storage.interface import DoesNotApply, UnknownInstance
 from ropewalk.storage.records import Claim, NewExecution, Rank
+from ropewalk.storage.sqlite.budgeting import charge, may_start_at
 from ropewalk.storage.sqlite.committer import Transaction
 from ropewalk.storage.sqlite.driver import Row
 from ropewalk.storage.sqlite.rows import EXECUTION, INSTANCE, InstanceState, execution_record
@@ -24,9 +25,6 @@ PROMOTED: Final = 64
 
 LARGE: Final = 16 * 1024
 """Bytes of arguments and event from which on they are kept apart from their execution's row."""
-
-RESTING: Final = frozenset({"suspended", "failed", "gone", "erased"})
-"""Statuses in which nothing of an instance runs."""
 
 UNREACHABLE: Final = frozenset({"gone", "erased"})
 """Statuses of instances that are no longer there for anybody."""
@@ -41,7 +39,8 @@ _LOAD: Final = f"SELECT {INSTANCE} FROM instances i CROSS JOIN twists t ON t.id 
 
 _SAVE: Final = """
     UPDATE instances SET version = ?, target_version = ?, status = ?, options = ?, secret = ?, upgrade_error = ?, epoch = ?, node = ?,
-        running = ?, held = ?, wake_at = ?, served = ?, next_seq = ?, pending = ?, pending_bytes = ?, store_bytes = ?, callbacks = ?
+        running = ?, held = ?, wake_at = ?, served = ?, next_seq = ?, pending = ?, pending_bytes = ?, store_bytes = ?, callbacks = ?,
+        pace_at = ?, spent = ?, suspension = ?
     WHERE id = ?
     """
 
@@ -87,6 +86,9 @@ def save(tx: Transaction, state: InstanceState, at: Micros) -> None:
             state.pending_bytes,
             state.store_bytes,
             state.callbacks,
+            state.pace_at,
+            state.spent,
+            state.suspension,
             state.id,
         ),
     )
@@ -143,7 +145,7 @@ def _reach(state: InstanceState) -> Rank:
 
 def wake_time(tx: Transaction, state: InstanceState, at: Micros) -> Micros | None:
     """Return when the instance is to be claimed: 0 now, a time, or None while it is leased or nothing may run."""
-    if state.running is not None or state.status in RESTING:
+    if state.running is not None or state.rests:
         return None
     reach = _reach(state)
     if reach < Rank.ORDINARY or state.held is not None:
@@ -151,7 +153,12 @@ def wake_time(tx: Transaction, state: InstanceState, at: Micros) -> Micros | Non
     else:
         ready, due = tx.rows(_WAKE, (state.id,))[0]
         due = 0 if ready else due
-    return 0 if due is not None and due <= at else due
+    if due is None:
+        return None
+    paced = may_start_at(tx, state, at)
+    if paced > at:
+        return max(due, paced)
+    return 0 if due <= at else due
 
 
 def _earliest_exception(tx: Transaction, state: InstanceState, reach: Rank) -> Micros | None:
@@ -163,8 +170,6 @@ def _earliest_exception(tx: Transaction, state: InstanceState, reach: Rank) -> M
 
 def _next_row(tx: Transaction, state: InstanceState, at: Micros) -> Row | None:
     """Return the execution that runs next, None when none may run now."""
-    if state.status in RESTING:
-        return None
     reach = _reach(state)
     if reach == Rank.ORDINARY and state.held is None:
         promote_due(tx, state, at)
@@ -190,15 +195,21 @@ def promote_due(tx: Transaction, state: InstanceState, at: Micros) -> bool:
 
 _START: Final = """
     UPDATE executions SET status = 'running', seq = NULL, due = NULL, attempt = attempt + 1, started_at = ?, version = ?, node = ?,
-        ready_at = coalesce(ready_at, ?)
+        depth = ?, ready_at = coalesce(ready_at, ?)
     WHERE n = ?
     """
 
 
 def start_next(tx: Transaction, state: InstanceState, node: str, at: Micros) -> Claim | None:
-    """Start the execution that runs next under the lease of `node`, which the caller has taken; None when none may run now."""
+    """Start the execution that runs next under the lease of `node`, which the caller has taken; None when none may run now.
+
+    None too when it would be over a budget: the instance is then suspended.
+    """
+    if state.rests or may_start_at(tx, state, at) > at:
+        return None
     row = _next_row(tx, state, at)
-    if row is None:
+    depth = None if row is None else charge(tx, state, row, at)
+    if row is None or depth is None:
         return None
     number = row[0]
     upgrading = row[7] == "upgrade" and state.target_version is not None
@@ -209,17 +220,17 @@ def start_next(tx: Transaction, state: InstanceState, node: str, at: Micros) -> 
     state.served = tx.next_served()
     if state.held == number:
         state.held = None
-    tx.run(_START, (at, version, node, at, number))
+    tx.run(_START, (at, version, node, depth, at, number))
     return Claim(
         instance=state.record(version),
-        execution=execution_record(_started(row, version, at), state.twist),
+        execution=execution_record(_started(row, version, depth, at), state.twist),
         epoch=state.epoch,
         previous_version=state.version if upgrading else None,
     )
 
 
-def _started(row: Row, version: int, at: Micros) -> Row:
-    return (*row[:3], version, *row[4:13], "running", row[14] + 1, *row[15:19], at, *row[20:])
+def _started(row: Row, version: int, depth: int, at: Micros) -> Row:
+    return (*row[:3], version, *row[4:9], depth, *row[10:13], "running", row[14] + 1, *row[15:19], at, *row[20:])
 
 
 def give_back(state: InstanceState) -> None:
@@ -241,7 +252,7 @@ _INSERT_PAYLOAD: Final = "INSERT INTO payloads (execution, arguments, event) VAL
 _TAKEN: Final = "SELECT 1 FROM executions WHERE id = ?"
 
 _KEYED: Final = f"""
-    SELECT n, id, seq, due, run_at, size FROM executions INDEXED BY executions_keys
+    SELECT n, id, seq, due, run_at, size, depth FROM executions INDEXED BY executions_keys
     WHERE instance = ? AND ns = ? AND key = ? AND attempt = 0 AND key IS NOT NULL AND {WAITING}
     """
 
@@ -322,14 +333,15 @@ def _place(tx: Transaction, state: InstanceState, new: NewExecution, run_at: Mic
 
 def _coalesce(tx: Transaction, state: InstanceState, new: NewExecution, older: Row) -> str:
     """Have the older event of the same key do what the new one asks, at the earlier of their times and in its place in line."""
-    number, id_, seq, due, run_at, old_size = older
+    number, id_, seq, due, run_at, old_size, old_depth = older
     if seq is None and (new.run_at is None or new.run_at < due):
         run_at = new.run_at
         seq, due = _place(tx, state, new, run_at)
     arguments, event = new.target.arguments, new.event
     size = len(arguments) + len(event)
     apart = size > LARGE
-    target = (new.callback, new.target.ns, new.target.method, new.cause, new.depth, size)
+    depth = max(new.depth, old_depth)  # the chain goes on, even where what joins it had more time
+    target = (new.callback, new.target.ns, new.target.method, new.cause, depth, size)
     payload = (None, None) if apart else (arguments, event)
     ready_at = None if seq is None else new.at
     tx.run(_REPLACE, (seq, due, run_at, ready_at, *target, *payload, number))

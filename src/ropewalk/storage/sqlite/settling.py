@@ -8,11 +8,12 @@ from __future__ import annotations
 from typing import Final
 
 from ropewalk.storage.interface import Fenced
-from ropewalk.storage.records import Part, Rank, Settled, Settlement, StorageLimits
-from ropewalk.storage.sqlite.attempts import RUNNING, Running, keep_attempt, keep_logs
+from ropewalk.storage.records import Part, Rank, Settled, Settlement
+from ropewalk.storage.sqlite.attempts import RUNNING, Running, keep_attempt
 from ropewalk.storage.sqlite.committer import Transaction
 from ropewalk.storage.sqlite.effects import apply_effects
 from ropewalk.storage.sqlite.lifecycle import attempt_failed, execution_over, is_superseded
+from ropewalk.storage.sqlite.logs import keep_logs
 from ropewalk.storage.sqlite.rows import INSTANCE, InstanceState, error_text
 from ropewalk.storage.sqlite.scheduling import give_back, save, start_next
 
@@ -24,7 +25,7 @@ _HOLDER: Final = f"""
 _STATE_COLUMNS: Final = len(InstanceState.__struct_fields__)
 
 
-def settle(tx: Transaction, settlement: Settlement, limits: StorageLimits) -> Settled:
+def settle(tx: Transaction, settlement: Settlement) -> Settled:
     """End an attempt, in one transaction with all that it did and what follows.
 
     Raises:
@@ -33,7 +34,7 @@ def settle(tx: Transaction, settlement: Settlement, limits: StorageLimits) -> Se
     """
     at = settlement.at
     state, running = lease_holder(tx, settlement.instance, settlement.epoch, settlement.execution)
-    apply_effects(tx, state, settlement.effects, at, limits)
+    apply_effects(tx, state, settlement.effects, at)
     keep_logs(tx, state.id, running.n, settlement.logs)
     keep_attempt(tx, running.n, settlement.attempt)
     give_back(state)
@@ -43,7 +44,7 @@ def settle(tx: Transaction, settlement: Settlement, limits: StorageLimits) -> Se
     return Settled(next=claimed)
 
 
-def commit_part(tx: Transaction, part: Part, limits: StorageLimits) -> None:
+def commit_part(tx: Transaction, part: Part) -> None:
     """Keep what a running attempt did so far.
 
     Raises:
@@ -51,7 +52,7 @@ def commit_part(tx: Transaction, part: Part, limits: StorageLimits) -> None:
         DoesNotApply: an effect cannot be applied.
     """
     state, running = lease_holder(tx, part.instance, part.epoch, part.execution)
-    apply_effects(tx, state, part.effects, part.at, limits)
+    apply_effects(tx, state, part.effects, part.at)
     keep_logs(tx, state.id, running.n, part.logs)
     tx.run("UPDATE executions SET tries = 0 WHERE n = ?", (running.n,))
     save(tx, state, part.at)

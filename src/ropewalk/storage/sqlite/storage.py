@@ -32,6 +32,7 @@ from ropewalk.storage.records import (
     Settlement,
     StorageLimits,
     StorageStats,
+    Suspension,
     Twist,
     Version,
     Workload,
@@ -55,7 +56,7 @@ class SqliteStorage:
         self._clock = clock
         self._limits = limits
         self._writer = writer
-        self._committer = Committer(writer, str(path))
+        self._committer = Committer(writer, str(path), limits)
         self._write = self._committer.run
         self._read = Reader(reader, str(path))
 
@@ -104,6 +105,14 @@ class SqliteStorage:
         """Have instances run `upgrade`."""
         await self._write(lambda tx: lifecycle.begin_upgrades(tx, twist, version, executions), heavy=True)
 
+    async def suspend(self, instance: str, suspension: Suspension) -> None:
+        """Have nothing more of an instance run."""
+        await self._write(lambda tx: lifecycle.suspend(tx, instance, suspension))
+
+    async def resume(self, instance: str, at: Micros) -> bool:
+        """Lift an instance's suspension."""
+        return await self._write(lambda tx: lifecycle.resume(tx, instance, at))
+
     async def begin_deactivation(self, execution: NewExecution) -> None:
         """Fence an instance off."""
         await self._write(lambda tx: lifecycle.begin_deactivation(tx, execution), heavy=True)
@@ -116,7 +125,7 @@ class SqliteStorage:
 
     async def enqueue(self, new: NewExecution) -> str:
         """Store an event."""
-        return await self._write(lambda tx: executions.enqueue(tx, new, self._limits), heavy=len(new.event) > LONG)
+        return await self._write(lambda tx: executions.enqueue(tx, new), heavy=len(new.event) > LONG)
 
     async def claim(self, node: str, limit: int, *, only: str | None = None) -> list[Claim]:
         """Lease instances. One who cancels this may hold leases that it doesn't know of, until `release`."""
@@ -125,11 +134,11 @@ class SqliteStorage:
     async def settle(self, settlement: Settlement) -> Settled:
         """End an attempt."""
         heavy = are_heavy(settlement.effects)
-        return await self._write(lambda tx: settling.settle(tx, settlement, self._limits), heavy=heavy)
+        return await self._write(lambda tx: settling.settle(tx, settlement), heavy=heavy)
 
     async def commit_part(self, part: Part) -> None:
         """Keep what a running attempt did so far."""
-        await self._write(lambda tx: settling.commit_part(tx, part, self._limits), heavy=are_heavy(part.effects))
+        await self._write(lambda tx: settling.commit_part(tx, part), heavy=are_heavy(part.effects))
 
     async def next_wake(self) -> Micros | None:
         """When the next claim can find something."""
@@ -197,7 +206,7 @@ class SqliteStorage:
 
     async def write_values(self, instance: str, ns: str, values: dict[str, Json | None], at: Micros) -> None:
         """Write values from outside an execution."""
-        await self._write(lambda tx: write_values(tx, instance, ns, values, at, self._limits))
+        await self._write(lambda tx: write_values(tx, instance, ns, values, at))
 
     async def callback(self, instance: str, token: str) -> Target | None:
         """What a callback stands for."""
@@ -293,4 +302,4 @@ class SqliteStorage:
 
     async def audit(self, at: Micros, *, repair: bool) -> list[str]:
         """Find what is stuck, and mend it."""
-        return await audit.audit(self._path, self._write, at, repair=repair)
+        return await audit.audit(self._path, self._write, self._limits, at, repair=repair)

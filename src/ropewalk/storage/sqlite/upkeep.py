@@ -11,7 +11,7 @@ from ropewalk.storage.sqlite.lifecycle import cancel_some
 
 _GONE: Final = """
     SELECT id FROM instances INDEXED BY instances_resting
-    WHERE status IN ('suspended', 'failed', 'gone') AND status = 'gone' LIMIT 1
+    WHERE (status IN ('failed', 'gone') OR suspension IS NOT NULL) AND status = 'gone' LIMIT 1
     """
 
 _ERASE_VALUES: Final = """

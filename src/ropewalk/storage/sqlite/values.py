@@ -6,16 +6,14 @@ from collections.abc import Mapping
 
 from ropewalk.clock import Micros
 from ropewalk.storage.interface import StorageUnavailable, UnknownInstance
-from ropewalk.storage.records import AnyEffect, DropValue, PutValue, StorageLimits
+from ropewalk.storage.records import AnyEffect, DropValue, PutValue
 from ropewalk.storage.sqlite.committer import Transaction
 from ropewalk.storage.sqlite.effects import apply_effects
 from ropewalk.storage.sqlite.scheduling import load, save
 from ropewalk.wire.messages import Json
 
 
-def write_values(
-    tx: Transaction, instance: str, ns: str, values: Mapping[str, Json | None], at: Micros, limits: StorageLimits
-) -> None:
+def write_values(tx: Transaction, instance: str, ns: str, values: Mapping[str, Json | None], at: Micros) -> None:
     """Write or (None) remove values.
 
     Raises:
@@ -31,5 +29,5 @@ def write_values(
     effects: list[AnyEffect] = [
         DropValue(ns=ns, key=key) if value is None else PutValue(ns=ns, key=key, value=value) for key, value in values.items()
     ]
-    apply_effects(tx, state, effects, at, limits)
+    apply_effects(tx, state, effects, at)
     save(tx, state, at)

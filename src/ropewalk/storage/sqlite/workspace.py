@@ -103,8 +103,8 @@ def owned_activity(row: Row) -> OwnedActivity:
     return OwnedActivity(activity=activity, twist=row[17], instance=row[18], notes=row[19])
 
 
-def put_activity(tx: Transaction, activity: ActivityRecord, *, twist: str, instance: str) -> None:
-    """Store an activity.
+def put_activity(tx: Transaction, activity: ActivityRecord, *, twist: str | None, instance: str) -> None:
+    """Store an activity that `twist` made, or that is about `instance` and no twist's.
 
     Raises:
         DoesNotApply: its id, or its source within its priority, is there already.
@@ -114,7 +114,7 @@ def put_activity(tx: Transaction, activity: ActivityRecord, *, twist: str, insta
         tx.run(_PUT_ACTIVITY, (twist, instance, *values))
     except apsw.ConstraintError as error:
         raise DoesNotApply(f"activity {activity.id}, or its source {activity.source!r}, is there already") from error
-    if activity.meta is not None:
+    if activity.meta is not None and twist is not None:
         _put_meta(tx, tx.last_inserted(), twist, activity.meta)
 
 
