@@ -11,7 +11,7 @@ import resource
 import socket
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import msgspec
 
@@ -45,16 +45,18 @@ def main() -> None:
         control.send(str(pid).encode())
 
 
-def run(job: Job, connection: int) -> NoReturn:
+def run(job: Job, connection: int) -> None:
     try:
         sys.path.insert(0, job.folder)
-        twist, said = author.load(Import(module=job.module, cls=job.cls, memory=job.memory, cpu=60.0))
+        request = Import(module=job.module, cls=job.cls, memory=job.memory, cpu=60.0)
         if not job.serve:
-            _write(connection, msgspec.msgpack.encode(said))
-        elif twist is None:
+            _, described = author.load(request, job.folder)
+            _write(connection, msgspec.msgpack.encode(described))
+            return
+        serve, said = attempt.prepare(connection, request, job.folder)
+        if serve is None:
             sys.__stderr__.write(f"{said}\n")  # type: ignore[union-attr]
         else:
-            serve = attempt.prepare(connection, twist)
             if job.memory:
                 _limit_memory(job.memory)
             serve(False)

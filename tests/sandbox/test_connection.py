@@ -114,7 +114,7 @@ async def test_the_end_is_told_to_who_listens_late(bench: Bench) -> None:
 
 
 async def test_a_guest_that_speaks_while_it_waits_is_ended(bench: Bench) -> None:
-    before = f"import os, threading\nfrom ropewalk.guest import attempt\nattempt.prepare = lambda fd, cls: lambda ahead: (os.write(3, {LOG!r}), os.read(3, 1))"
+    before = f"import os, threading\nfrom ropewalk.guest import attempt\nattempt._serving = lambda *_: lambda ahead: (os.write(3, {LOG!r}), os.read(3, 1))"
     image = bench.twist("return 1", before)
     attempt = Attempt(await bench.source.take(image))
     attempt.listen()

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given, strategies as st
 
-from ropewalk.sandbox.seccomp import ALLOW, KILL, Verdict, attempts_table, compile_no_fork, compile_table, refuse
+from ropewalk.sandbox.seccomp import ALLOW, KILL, Verdict, compile_no_fork, compile_table, refuse, without_fork, zygotes_table
 from ropewalk.sandbox.syscalls import NAMES, NUMBERS
 
-TABLE = attempts_table()
+TABLE = zygotes_table()
 PROGRAM = compile_table(TABLE)
 X86_64, I386 = 0xC000003E, 0x40000003
 NOTHING = (0,) * 6
@@ -103,6 +103,13 @@ def test_an_attempt_may_make_threads_and_no_process() -> None:
     assert verdict_of(run_bpf(program, X86_64, clone, (fork, 0, 0, 0, 0, 0))) == refuse("EPERM")
     assert verdict_of(run_bpf(program, X86_64, NUMBERS["seccomp"], NOTHING)) == refuse("EPERM")
     assert verdict_of(run_bpf(program, X86_64, NUMBERS["read"], NOTHING)) == ALLOW
+
+
+@given(number=st.sampled_from([NUMBERS["clone"], NUMBERS["seccomp"], NUMBERS["read"]]), arguments=ARGUMENTS)
+def test_what_is_said_of_an_attempt_is_what_both_its_filters_say(number: int, arguments: tuple[int, ...]) -> None:
+    answers = [verdict_of(run_bpf(program, X86_64, number, arguments)) for program in (compile_no_fork(), PROGRAM)]
+    strictest = next((answer for answer in answers if answer != ALLOW), ALLOW)
+    assert without_fork(TABLE).decide(number, arguments) == strictest
 
 
 @pytest.mark.parametrize("flag", [0x20000, 0x10000000, 0x20000000, 0x40000000, 0x02000000, 0x2000, 0x4000])

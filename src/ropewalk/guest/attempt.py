@@ -10,13 +10,16 @@ import gc
 import select
 import signal
 from collections.abc import Callable
+from functools import partial
 from typing import Final, NoReturn
 
 from ropewalk.guest import rehearsal
-from ropewalk.guest.author import plan_of
+from ropewalk.guest.author import load, load_plan
 from ropewalk.guest.channel import Channel, encode_message
 from ropewalk.guest.invocation import Invocation
 from ropewalk.guest.raised import out_of_memory
+from ropewalk.wire.control import Import, Imported, ImportFailed, Standing
+from ropewalk.wire.messages import Raised, Start
 
 _COLLECT_EVERY: Final = 20_000
 """New objects between two collections: what was there before the fork is frozen, so a collection costs what the method made."""
@@ -25,17 +28,42 @@ _SOON: Final = 10
 """Milliseconds within which a busy node's processes get their event: rehearsing would cost those more than it gives."""
 
 
-def prepare(fd: int, twist: type) -> Callable[[bool], NoReturn]:
-    """Make all that an attempt of `twist` on the connection `fd` needs, and return what a process is to call that has just been forked.
+Run = Callable[[Start], bytes]
+"""Runs an event and returns the last word, encoded. Raises MemoryError."""
 
-    That process was forked without Python's hooks, has one thread, and has said HELLO. It says whether there is time before its event
-    comes. No author's code runs before that.
+
+def prepare(
+    fd: int, request: Import, folder: str
+) -> tuple[Callable[[bool], NoReturn] | None, Imported | ImportFailed | Standing]:
+    """Make all that an attempt on the connection `fd` needs, its module imported from the bundle at `folder` unless that is to wait.
+
+    Returns:
+        What a process is to call that has just been forked (None when the import failed), and what is said to the host. That process
+        was forked without Python's hooks, has one thread, and has said HELLO. It says whether there is time before its event comes; no
+        author's code runs in it before that.
     """
-    plan = plan_of(twist)
-    rehearsal.warm(plan)
     channel = Channel(fd)
-    invocation = Invocation(plan, channel)
-    out_of_memory_word = encode_message(out_of_memory(plan.memory))
+    if request.strict:
+        return _serving(channel, fd, request.memory, partial(_import_and_run, channel, request, folder)), Standing()
+    plan, report = load(request, folder)
+    if plan is None:
+        return None, report
+    rehearsal.warm(plan)
+    return _serving(channel, fd, request.memory, Invocation(plan, channel).run), report
+
+
+def _import_and_run(channel: Channel, request: Import, folder: str, start: Start) -> bytes:
+    """Run an event in a process that has imported nothing of the author's yet."""
+    found = load_plan(request, folder)
+    if isinstance(found, ImportFailed):
+        message = f"{request.module} could not be imported: {found.message}"
+        return encode_message(Raised(kind="error", type=found.type, message=message, traceback=found.traceback))
+    return Invocation(found, channel).run(start)
+
+
+def _serving(channel: Channel, fd: int, memory: int, run: Run) -> Callable[[bool], NoReturn]:
+    """Return what waits for the one event, runs it, and stays until it is ended."""
+    out_of_memory_word = encode_message(out_of_memory(memory))
     gc.set_threshold(_COLLECT_EVERY, 20, 50)
     rehearse = rehearsal.once_more()
     event = select.poll()
@@ -45,7 +73,7 @@ def prepare(fd: int, twist: type) -> Callable[[bool], NoReturn]:
         if ahead and not event.poll(_SOON):
             rehearse()
         try:
-            last_word = invocation.run(channel.wait_for_start())
+            last_word = run(channel.wait_for_start())
         except MemoryError:
             last_word = out_of_memory_word
         channel.finish(last_word)

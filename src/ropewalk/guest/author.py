@@ -44,6 +44,7 @@ from ropewalk.wire.control import (
     ToolInfo,
 )
 from ropewalk.wire.messages import PROTOCOL
+from ropewalk.wire.plan import TWIST
 
 DESCRIPTION_LIMIT: Final = 4_000
 """Most characters of a twist's description."""
@@ -51,33 +52,53 @@ DESCRIPTION_LIMIT: Final = 4_000
 _HOOKS: Final = tuple(f"{when}_{lifecycle}" for lifecycle in LIFECYCLE for when in ("pre", "post"))
 _OWN: Final = frozenset(name for name in vars(Unit) if not name.startswith("_"))
 
-_plans: dict[type, Plan] = {}
+_bundle = TWIST
+"""Where the author's files are; messages name them as they are called in there."""
 
 
 class BadTwist(Exception):
     """The module's twist is not well formed; the message says where and how."""
 
 
-def load(request: Import) -> tuple[type | None, Imported | ImportFailed]:
-    """Import what the host names and describe its twist. Whatever the module does short of ending the process, this returns."""
-    OUTPUT.install()
+def load(request: Import, folder: str) -> tuple[Plan | None, Imported | ImportFailed]:
+    """Import what the host names, from the bundle at `folder`, and describe its twist.
+
+    Whatever the module does short of ending the process, this returns.
+    """
     try:
-        module = _import(request.module)
-        cls = _find(module, request.cls)
-        plan = plan_class(cls, request.memory)
-        manifest = _describe(plan)
-        OUTPUT.adopt_root_logger()
-    except BadTwist as error:
-        return None, ImportFailed(type="BadTwist", message=str(error))
+        plan = _imported(request, folder)
+        return plan, Imported(manifest=_describe(plan))
     except BaseException as error:  # noqa: BLE001 — the module is the author's: SystemExit, RecursionError, anything
-        return None, ImportFailed(type=_type_name(error), message=_why(error, request.module), traceback=traceback_of(error))
-    _plans[cls] = plan
-    return cls, Imported(manifest=manifest)
+        return None, _failure(error, request.module)
 
 
-def plan_of(cls: type) -> Plan:
-    """Return the plan of a class that `load` has returned."""
-    return _plans[cls]
+def load_plan(request: Import, folder: str) -> Plan | ImportFailed:
+    """Import what the host names for the one event of this process. The host knows what it declares since it was deployed.
+
+    Raises:
+        MemoryError: the import needed more than it may have.
+    """
+    try:
+        return _imported(request, folder)
+    except MemoryError:
+        raise
+    except BaseException as error:  # noqa: BLE001 — as above
+        return _failure(error, request.module)
+
+
+def _imported(request: Import, folder: str) -> Plan:
+    global _bundle
+    _bundle = folder
+    OUTPUT.install()
+    plan = plan_class(_find(_import(request.module), request.cls), request.memory)
+    OUTPUT.adopt_root_logger()
+    return plan
+
+
+def _failure(error: BaseException, module: str) -> ImportFailed:
+    if isinstance(error, BadTwist):
+        return ImportFailed(type="BadTwist", message=str(error))
+    return ImportFailed(type=_type_name(error), message=_why(error, module), traceback=traceback_of(error))
 
 
 # ── Importing ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -111,7 +132,7 @@ def _line_of(error: BaseException) -> str:
     trace = error.__traceback__
     while trace is not None:
         file = trace.tb_frame.f_code.co_filename
-        if "/ropewalk/" not in file and not file.startswith("<") and "/lib/python" not in file:
+        if file.startswith(f"{_bundle}/"):
             found = f"{_file_name(file)}:{trace.tb_lineno}: "
         trace = trace.tb_next
     return found
@@ -119,7 +140,7 @@ def _line_of(error: BaseException) -> str:
 
 def _file_name(path: str | None) -> str:
     """Return a path as the author knows it, below the bundle's folder."""
-    return (path or "<unknown>").removeprefix("/twist/")
+    return (path or "<unknown>").removeprefix(f"{_bundle}/")
 
 
 def _type_name(error: BaseException) -> str:

@@ -5,7 +5,7 @@ socket as last argument. What fails is written to standard error, in a sentence,
 After: `root`, which it becomes by exec, so that nothing of the host's memory, descriptors or environment is carried over.
 
 The new process is made with CLONE_PARENT: its parent is the node itself, which gets its exit status and whose death ends it. It is the
-first of its pid namespace, so all that runs in the sandbox ends with it.
+first of its pid namespace, or where the host allows none of its process group, so all that runs in the sandbox ends with it.
 """
 
 from __future__ import annotations
@@ -47,10 +47,11 @@ def _make_process(plan: Plan) -> None:
     if pid == 0:
         os.close(tell)
         _be_first(plan, ready)
-    if not plan.set_groups:
-        kernel.deny_setgroups(pid)
-    kernel.write_id_map(pid, "uid", plan.uid_map)
-    kernel.write_id_map(pid, "gid", plan.gid_map)
+    if plan.uid_map:
+        if not plan.set_groups:
+            kernel.deny_setgroups(pid)
+        kernel.write_id_map(pid, "uid", plan.uid_map)
+        kernel.write_id_map(pid, "gid", plan.gid_map)
     os.write(tell, _MAPPED)
 
 
@@ -58,11 +59,10 @@ def _be_first(plan: Plan, ready: int) -> NoReturn:
     try:
         if os.read(ready, 1) != _MAPPED:
             os._exit(1)  # the other side has said why
-        os.write(CONTROL_FD, HELLO)
-        kernel.die_with_parent(signal.SIGKILL)
         os.setsid()
-        socket.sethostname(plan.hostname)
-        build_tree(plan.mounts)
+        os.write(CONTROL_FD, HELLO)
+        if plan.namespaces:
+            _settle_in(plan)
         os.umask(0o077)
         os.set_inheritable(CONTROL_FD, True)
         kernel.close_from(CONTROL_FD + 1)
@@ -71,6 +71,16 @@ def _be_first(plan: Plan, ready: int) -> NoReturn:
         where = f" ({error.filename})" if error.filename else ""
         print(f"{error.strerror}{where}", file=sys.stderr)  # noqa: T201 — the host reads it
     os._exit(1)
+
+
+def _settle_in(plan: Plan) -> None:
+    """Make the namespaces one's own. Whoever is first in one of processes takes them all along when it ends, so it may end with the node.
+
+    Without one it must outlive the node for a moment: to end the others, which are of its process group (`root.main`).
+    """
+    kernel.die_with_parent(signal.SIGKILL)
+    socket.sethostname(plan.hostname)
+    build_tree(plan.mounts)
 
 
 def build_tree(steps: list[MountStep]) -> None:

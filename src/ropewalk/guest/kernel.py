@@ -14,7 +14,7 @@ import struct
 from collections.abc import Iterable
 from typing import Final
 
-from ropewalk.wire.plan import IdMap, PathRule, Ruleset
+from ropewalk.wire.plan import BUNDLE, IdMap, Ruleset
 
 CLONE_NEWNS: Final = 0x0002_0000
 CLONE_PARENT: Final = 0x0000_8000
@@ -200,6 +200,10 @@ def drop_privileges(user: int | None) -> None:
     nothing = ctypes.create_string_buffer(24)
     _call("drop all capabilities", _SYS_CAPSET, ctypes.addressof(header), ctypes.addressof(nothing))
     _prctl("forbid new privileges", _PR_SET_NO_NEW_PRIVS, 1)
+
+
+def forbid_dumps() -> None:
+    """Have nobody read this process's memory who has no power over its user namespace."""
     _prctl("forbid dumps", _PR_SET_DUMPABLE, 0)
 
 
@@ -216,27 +220,27 @@ class Program:
         _call("install a filter", _SYS_SECCOMP, _SECCOMP_SET_MODE_FILTER, 0, self._address)
 
 
-def restrict(ruleset: Ruleset) -> None:
-    """Apply landlock rules to this process and its children. Needs no-new-privileges."""
+def restrict(ruleset: Ruleset, bundle: str) -> None:
+    """Apply landlock rules to this process and its children, `bundle` in the place that rules keep for it. Needs no-new-privileges."""
     words = struct.pack("QQQ", ruleset.handled_fs, ruleset.handled_net, ruleset.scoped)
     # An older kernel takes a longer structure when what it doesn't know is zero.
     held = ctypes.create_string_buffer(words, len(words))
     fd = _call("make a landlock ruleset", _SYS_LANDLOCK_CREATE_RULESET, ctypes.addressof(held), len(words), 0)
     try:
         for rule in ruleset.rules:
-            _allow(fd, rule)
+            _allow(fd, rule.path.replace(BUNDLE, bundle), rule.access)
         _call("apply the landlock ruleset", _SYS_LANDLOCK_RESTRICT_SELF, fd, 0)
     finally:
         os.close(fd)
 
 
-def _allow(ruleset: int, rule: PathRule) -> None:
-    path = os.open(rule.path, os.O_PATH | os.O_CLOEXEC)
+def _allow(ruleset: int, name: str, allowed: int) -> None:
+    path = os.open(name, os.O_PATH | os.O_CLOEXEC)
     try:
         folder = stat.S_ISDIR(os.fstat(path).st_mode)
-        access = rule.access if folder else rule.access & _LANDLOCK_FOR_FILES
+        access = allowed if folder else allowed & _LANDLOCK_FOR_FILES
         held = ctypes.create_string_buffer(struct.pack("=Qi", access, path), 12)
-        doing = f"allow {rule.path}"
+        doing = f"allow {name}"
         _call(doing, _SYS_LANDLOCK_ADD_RULE, ruleset, _LANDLOCK_RULE_PATH_BENEATH, ctypes.addressof(held), 0)
     finally:
         os.close(path)

@@ -5,7 +5,7 @@ code. It reaps every process of the sandbox, version zygotes and attempts alike 
 host how those ended that did not end well.
 
 Before: `enter`, which becomes this. After: `zygote`, which a fork of this becomes. When the host's end of the control socket closes it ends,
-and as the first process of its namespace it takes everything with it.
+and takes everything with it: as the first process of its namespace, or of its process group, which nothing in the sandbox can leave.
 """
 
 from __future__ import annotations
@@ -81,6 +81,8 @@ def main() -> NoReturn:
     warm()
     supervisor = Supervisor(socket.socket(fileno=CONTROL_FD), confinement)
     supervisor.serve()
+    # All that runs here. The first of a pid namespace is spared, and takes the others along as it ends.
+    os.killpg(0, signal.SIGKILL)
     os._exit(0)
 
 

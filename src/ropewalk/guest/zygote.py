@@ -1,4 +1,4 @@
-"""A version zygote: confines itself, imports the author's module, and from then on forks a process for each attempt.
+"""A version zygote: confines itself, imports the author's module unless told not to, and then forks a process for each attempt.
 
 It is not trusted once the author's module has been imported: the host checks each process that it makes from outside, and it is told
 nothing but "fork". Everything that an attempt needs is made here, once: the import, the warmed heap, the filter in memory; what is left for
@@ -24,7 +24,7 @@ import msgspec
 
 from ropewalk.guest import kernel
 from ropewalk.wire.control import CONTROL_LIMIT, FORK, FORK_AHEAD, HELLO, Import, ImportFailed, Spawn, ZygoteReport
-from ropewalk.wire.plan import BUNDLES, CONTROL_FD, QUEUE_FD, TWIST, Confinement
+from ropewalk.wire.plan import BUNDLE, BUNDLES, CONTROL_FD, QUEUE_FD, TWIST, Confinement
 
 THREAD_STACK: Final = 1024 * 1024
 """Bytes of stack of a thread that an author starts: the limit of memory counts it whole."""
@@ -33,39 +33,47 @@ _FORK_FLAGS: Final = kernel.CLONE_PARENT | kernel.CLONE_CHILD_SETTID | kernel.CL
 _ANCILLARY: Final = socket.CMSG_SPACE(struct.calcsize("i"))
 _DESCRIPTOR: Final = struct.Struct("i")
 
-Load = Callable[[Import], tuple[type | None, ZygoteReport]]
 Attempt = Callable[[bool], NoReturn]
-Prepare = Callable[[int, type], Attempt]
+Prepare = Callable[[int, Import, str], tuple[Attempt | None, ZygoteReport]]
 
 
 def serve(spawn: Spawn, confinement: Confinement) -> NoReturn:
     """Confine this process to its bundle, import the author's module, and fork attempts until the host closes its end."""
-    no_fork = kernel.Program(confinement.no_fork)
+    no_fork = None if confinement.no_fork is None else kernel.Program(confinement.no_fork)
     tid_address = kernel.tid_address()
     control = socket.socket(fileno=CONTROL_FD)
     try:
-        confine(spawn.bundle, confinement)
+        folder = confine(spawn.bundle, confinement)
     except OSError as error:
         control.send(str(error.strerror).encode()[:CONTROL_LIMIT])
         os._exit(1)
     control.send(HELLO)
-    attempt = _import(control)
+    attempt = _import(control, folder)
     if attempt is not None:
         fork_attempts(control, attempt, no_fork, tid_address)
     os._exit(0)
 
 
-def confine(bundle: str, confinement: Confinement) -> None:
-    """Give up, for good, everything but reading the standard library and one bundle, computing, and forking attempts."""
-    table = kernel.Program(confinement.table)
-    _see_only(bundle)
+def confine(bundle: str, confinement: Confinement) -> str:
+    """Give up, for good, everything but reading the standard library and one bundle, computing, and forking attempts.
+
+    Returns:
+        Where that bundle is.
+    """
+    table = None if confinement.table is None else kernel.Program(confinement.table)
+    if confinement.namespaces:
+        _see_only(bundle)
     for limit in confinement.limits:
         resource.setrlimit(limit.resource, (limit.value, limit.value))
     kernel.drop_privileges(confinement.user)
+    if confinement.namespaces:
+        kernel.forbid_dumps()  # elsewhere the node would lose sight of its own processes
     os.dup2(0, 2)
     if confinement.landlock is not None:
-        kernel.restrict(confinement.landlock)
-    table.install()
+        kernel.restrict(confinement.landlock, bundle)
+    if table is not None:
+        table.install()
+    return confinement.twist.replace(BUNDLE, bundle)
 
 
 def _see_only(bundle: str) -> None:
@@ -76,20 +84,16 @@ def _see_only(bundle: str) -> None:
     kernel.detach(BUNDLES)
 
 
-def _import(control: socket.socket) -> Attempt | None:
-    """Import what the host names and describe it to the host; None when it cannot be."""
+def _import(control: socket.socket, folder: str) -> Attempt | None:
+    """Make ready what the host names, in the bundle at `folder`, and say so to the host; None when it cannot be."""
     packet = control.recv(CONTROL_LIMIT)
     if not packet:
         return None
     request = msgspec.msgpack.decode(packet, type=Import)
-    sys.path.append(TWIST)
+    sys.path.append(folder)
     threading.stack_size(THREAD_STACK)
-    load: Load = importlib.import_module("ropewalk.guest.author").load
-    twist, report = load(request)
-    attempt = None
-    if twist is not None:
-        prepare: Prepare = importlib.import_module("ropewalk.guest.attempt").prepare
-        attempt = prepare(CONTROL_FD, twist)
+    prepare: Prepare = importlib.import_module("ropewalk.guest.attempt").prepare
+    attempt, report = prepare(CONTROL_FD, request, folder)
     settle_heap()
     packet = msgspec.msgpack.encode(report)
     if len(packet) > CONTROL_LIMIT:
@@ -113,7 +117,7 @@ def passed_descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
     return [descriptor for _, _, data in ancillary for (descriptor,) in _DESCRIPTOR.iter_unpack(data)]
 
 
-def fork_attempts(control: socket.socket, attempt: Attempt, no_fork: kernel.Program, tid_address: int) -> None:
+def fork_attempts(control: socket.socket, attempt: Attempt, no_fork: kernel.Program | None, tid_address: int) -> None:
     """Fork a process for each word from the host, until it closes its end.
 
     The process takes its connection from the queue itself, so that the zygote never holds one, and the host can insist on that.
@@ -135,13 +139,14 @@ def _take_connection(queue: socket.socket) -> int:
     return int.from_bytes(data, sys.byteorder)
 
 
-def _become_attempt(queue: socket.socket, no_fork: kernel.Program, attempt: Attempt, ahead: bool) -> NoReturn:
+def _become_attempt(queue: socket.socket, no_fork: kernel.Program | None, attempt: Attempt, ahead: bool) -> NoReturn:
     """Be an attempt's process: it has one descriptor of its own and can make no other process."""
     try:
         connection = _take_connection(queue)
         os.dup2(connection, CONTROL_FD)
         os.closerange(QUEUE_FD, connection + 1)
-        no_fork.install()
+        if no_fork is not None:
+            no_fork.install()
         os.write(CONTROL_FD, HELLO)
         attempt(ahead)
     finally:

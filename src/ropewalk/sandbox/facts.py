@@ -31,9 +31,10 @@ _LIBRARIES: Final = ("/usr/lib", "/usr/lib64", "/usr/lib32", "/lib", "/lib64", "
 class HostFacts(Struct, frozen=True, kw_only=True):
     """The host as it is.
 
-    `libraries` are the folders of the C library and its kin, of which `links` are symbolic links and where to. `interpreter` and `data`
-    are pairs of where a thing is and where the sandbox must show it. `site_packages` are folders to be hidden. `package` is our own
-    package's folder and `package_files` what is in it.
+    `user_namespaces` is whether they can be made and mounted in. `libraries` are the folders of the C library and its kin, of which `links`
+    are symbolic links and where to. `interpreter` and `data` are pairs of where a thing is and where the sandbox must show it.
+    `site_packages` are folders to be hidden, and `beside` says what else, links aside, is in each folder on the way to one.
+    `package` is our own package's folder and `package_files` what is in it.
     """
 
     machine: str
@@ -50,6 +51,7 @@ class HostFacts(Struct, frozen=True, kw_only=True):
     links: dict[str, str]
     interpreter: list[tuple[str, str]]
     site_packages: list[str]
+    beside: dict[str, list[str]]
     data: list[tuple[str, str]]
     package: str
     package_files: list[str]
@@ -61,6 +63,8 @@ def gather_facts() -> HostFacts:
     libraries = [path for path in _LIBRARIES if os.path.isdir(path)]
     package = str(Path(next(iter(ropewalk.__path__))).resolve())
     stdlib = _stdlib()
+    interpreter = [(os.path.realpath(path), path) for path in [_executable(), *stdlib, *_libpython()]]
+    site_packages = _site_packages(stdlib)
     return HostFacts(
         machine=platform.machine(),
         kernel=platform.release(),
@@ -74,8 +78,9 @@ def gather_facts() -> HostFacts:
         executable=_executable(),
         libraries=libraries,
         links={path: os.readlink(path) for path in libraries if os.path.islink(path)},
-        interpreter=[(os.path.realpath(path), path) for path in [_executable(), *stdlib, *_libpython()]],
-        site_packages=_site_packages(stdlib),
+        interpreter=interpreter,
+        site_packages=site_packages,
+        beside=_beside(site_packages, [*libraries, *(source for source, _ in interpreter)]),
         data=[(os.path.realpath(path), path) for path in _data()],
         package=package,
         package_files=sorted(os.listdir(package)),
@@ -97,8 +102,11 @@ def _is_mapped(text: str, number: int) -> bool:
 
 
 def _allows_user_namespaces() -> bool:
-    """Try it, in a process that is thrown away: no setting tells the whole truth."""
-    attempt = "import ctypes, sys; sys.exit(ctypes.CDLL(None).unshare(0x10000000 | 0x00020000) != 0)"
+    """Try it, in a process that is thrown away: no setting tells the whole truth. AppArmor lets them be made, and then no use be made of them."""
+    attempt = (
+        "import ctypes, sys; libc = ctypes.CDLL(None); unshared = libc.unshare(0x10000000 | 0x00020000) == 0; "
+        "sys.exit(not unshared or libc.mount(None, b'/', None, ctypes.c_ulong(0x4000 | 0x40000), None) != 0)"
+    )
     return subprocess.run([_executable(), "-I", "-S", "-c", attempt], check=False, env={}).returncode == 0
 
 
@@ -142,6 +150,17 @@ def _site_packages(stdlib: list[str]) -> list[str]:
     """Return the folders of installed packages that lie where the sandbox sees the standard library."""
     below = [os.path.join(path, name) for path in stdlib for name in ("site-packages", "dist-packages")]
     return [path for path in [*below, "/usr/lib/python3/dist-packages"] if os.path.isdir(path)]
+
+
+def _beside(hidden: list[str], shown: list[str]) -> dict[str, list[str]]:
+    """List each folder that leads from one of `shown` to one of `hidden`, without that and symbolic links, which may lead anywhere."""
+    ends = [Path(os.path.realpath(path)) for path in hidden]
+    way = {folder for end in ends for folder in end.parents if any(folder.is_relative_to(top) for top in shown)}
+    return {str(folder): sorted(_others(folder, ends)) for folder in sorted(way)}
+
+
+def _others(folder: Path, hidden: list[Path]) -> list[str]:
+    return [entry.name for entry in os.scandir(folder) if not entry.is_symlink() and folder / entry.name not in hidden]
 
 
 def _data() -> list[str]:

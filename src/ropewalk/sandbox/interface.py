@@ -54,12 +54,17 @@ class Limits(Struct, frozen=True, kw_only=True):
 
 
 class Image(Struct, frozen=True, kw_only=True):
-    """What a version's processes are made of: its bundle (a folder's name below the bundles' root), module, class and limits."""
+    """What a version's processes are made of: its bundle (a folder's name below the bundles' root), module, class and limits.
+
+    With `strict` each process imports the module itself when its event has come: nothing of the author's runs before, and nothing that
+    runs at import outlives the attempt.
+    """
 
     bundle: str
     module: str
     cls: str | None
     limits: Limits
+    strict: bool = False
 
 
 class Ended(Struct, frozen=True, kw_only=True):

@@ -1,21 +1,28 @@
 """What the sandbox is, as one value that can be printed: namespaces, what of the host is seen, landlock, system calls, limits.
 
 `describe_profile` makes the value from facts about the host (`HostFacts`), and `make_plan` turns it into what the kernel is asked for;
-neither touches anything. Before: `facts`, which asks the host. After: `launch`, which hands the plan to the process that carries it out.
+neither touches anything. There are three profiles: with namespaces of the sandbox's own; with landlock and seccomp in their place, where
+the host allows none; and one that isolates nothing, for those who asked for it.
+
+Before: `facts`, which asks the host, and `assessment`, which names the profile. After: `launch`, which hands the plan to the process that
+carries it out.
 """
 
 from __future__ import annotations
 
 import resource
+from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 from msgspec import Struct
 
 from ropewalk.sandbox import landlock, seccomp
+from ropewalk.sandbox.assessment import ProfileName
 from ropewalk.sandbox.facts import HostFacts
 from ropewalk.wire.plan import (
+    BUNDLE,
     BUNDLES,
     LIBRARY,
     TWIST,
@@ -52,6 +59,16 @@ _ENVIRONMENT: Final = {"LANG": "C.UTF-8", "TZ": "UTC", "MALLOC_ARENA_MAX": "1", 
 
 _BOOTSTRAP: Final = f"import sys; sys.path[:0] = [{LIBRARY!r}]; from ropewalk.guest.root import main; main()"
 
+_BOOTSTRAP_ON_HOST: Final = """
+import sys
+sys.path += [{package!r}, {msgspec!r}]
+import msgspec
+from ropewalk.guest.root import main
+del sys.path[-2:]
+main()
+"""
+"""Where the host's own folders are seen, others lie beside ours: they are looked into once, and not again."""
+
 _DEVICES: Final = ("/dev/null", "/dev/zero", "/dev/urandom")
 
 
@@ -71,7 +88,7 @@ class PathAccess(Struct, frozen=True, kw_only=True):
 
 
 class Landlock(Struct, frozen=True, kw_only=True):
-    """Landlock: what is denied but for the rules, and what is kept inside. `abi` 0: this kernel has none."""
+    """Landlock: what is denied but for the rules, and what is kept inside. `abi` 0: there is none."""
 
     abi: int
     deny: list[str]
@@ -83,15 +100,18 @@ class Landlock(Struct, frozen=True, kw_only=True):
 class Profile(Struct, frozen=True, kw_only=True):
     """The whole sandbox. `name` says which of the ways to build one this is.
 
-    `limits` are fixed ones, by the names of the `resource` module; CPU time and memory depend on the version and are set by the host.
+    `twist` is where a version's own bundle is seen, `{bundle}` in it standing for its name. `seccomp` is the table of version zygotes; an
+    attempt's is `seccomp.without_fork` of it. `limits` are fixed ones, by the names of the `resource` module; CPU time and memory depend on
+    the version and are set by the host.
     """
 
-    name: Literal["user-namespace"]
+    name: ProfileName
     namespaces: list[str]
     identity: Identity
     mounts: list[MountStep]
+    twist: str
     landlock: Landlock
-    seccomp: seccomp.Table
+    seccomp: seccomp.Table | None
     limits: dict[str, int]
     hostname: str = "ropewalk"
 
@@ -108,16 +128,30 @@ _LIMITS: Final = {
 }
 
 
-def describe_profile(facts: HostFacts, bundles: str) -> Profile:
-    """Return the sandbox for this host, its bundles below the host's folder `bundles`."""
-    mounts = _mounts(facts, bundles)
+def describe_profile(facts: HostFacts, bundles: str, name: ProfileName = "user-namespace") -> Profile:
+    """Return the sandbox of this name for this host, its bundles below the host's folder `bundles`."""
+    if name == "user-namespace":
+        mounts = _mounts(facts, bundles)
+        return Profile(
+            name=name,
+            namespaces=[one for one in _NAMESPACE_BITS if one in facts.namespaces],
+            identity=_identity(facts),
+            mounts=mounts,
+            twist=TWIST,
+            landlock=_landlock(facts.landlock_abi, _seen_inside(mounts)),
+            seccomp=seccomp.zygotes_table(),
+            limits=_LIMITS,
+        )
+    twist = f"{bundles}/{BUNDLE}"
+    isolates = name == "landlock"
     return Profile(
-        name="user-namespace",
-        namespaces=[name for name in _NAMESPACE_BITS if name in facts.namespaces],
-        identity=_identity(facts),
-        mounts=mounts,
-        landlock=_landlock(facts.landlock_abi, mounts),
-        seccomp=seccomp.attempts_table(),
+        name=name,
+        namespaces=[],
+        identity=Identity(uid_map=[], gid_map=[], user=None),
+        mounts=[],
+        twist=twist,
+        landlock=_landlock(facts.landlock_abi if isolates else 0, _seen_on_host(facts, twist)),
+        seccomp=seccomp.zygotes_table() if isolates else None,
         limits=_LIMITS,
     )
 
@@ -151,9 +185,12 @@ def _mounts(facts: HostFacts, bundles: str) -> list[MountStep]:
 
 
 def _library(facts: HostFacts) -> list[MountStep]:
-    package = [name for name in _VISIBLE if name in facts.package_files]
-    ours = [Bind(source=f"{facts.package}/{name}", target=f"{LIBRARY}/ropewalk/{name}") for name in package]
+    ours = [Bind(source=f"{facts.package}/{name}", target=f"{LIBRARY}/ropewalk/{name}") for name in _package(facts)]
     return [*ours, Bind(source=facts.msgspec, target=f"{LIBRARY}/msgspec")]
+
+
+def _package(facts: HostFacts) -> list[str]:
+    return [name for name in _VISIBLE if name in facts.package_files]
 
 
 def _add(steps: list[MountStep], source: str, target: str) -> None:
@@ -170,15 +207,45 @@ def _add(steps: list[MountStep], source: str, target: str) -> None:
 # ── Landlock ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _landlock(abi: int, mounts: list[MountStep]) -> Landlock:
-    seen = [step.target for step in mounts if isinstance(step, Bind) and step.target != BUNDLES]
+def _landlock(abi: int, rules: list[PathAccess]) -> Landlock:
     return Landlock(
         abi=abi,
         deny=landlock.file_accesses(abi),
         deny_net=landlock.net_accesses(abi),
         scopes=landlock.scopes(abi),
-        rules=[PathAccess(path=path, allow=["read_file", "read_dir"]) for path in [*seen, TWIST]],
+        rules=rules if abi else [],
     )
+
+
+def _readable(paths: Iterable[str]) -> list[PathAccess]:
+    return [PathAccess(path=path, allow=["read_file", "read_dir"]) for path in paths]
+
+
+def _seen_inside(mounts: list[MountStep]) -> list[PathAccess]:
+    return _readable([*(step.target for step in mounts if isinstance(step, Bind) and step.target != BUNDLES), TWIST])
+
+
+def _seen_on_host(facts: HostFacts, twist: str) -> list[PathAccess]:
+    """Return what is read where nothing can be mounted: the same as inside, by the names that it has on the host.
+
+    A rule allows all that is below its path, so the folders that lead to installed packages are replaced by what else is in them. Of the
+    folders that modules are found in all names may be read: Python looks for them there.
+    """
+    libraries = [path for path in facts.libraries if path not in facts.links]
+    sources = [source for source, _ in (*facts.interpreter, *facts.data)]
+    ours = [f"{facts.package}/{name}" for name in _package(facts)]
+    shown = [path for top in [*libraries, *sources] for path in _without_packages(top, facts.beside)]
+    listed = [facts.package, *(source for source in sources if source in facts.beside)]
+    names = [PathAccess(path=path, allow=["read_dir"]) for path in listed]
+    return [*_readable(dict.fromkeys([*shown, *_DEVICES, *ours, facts.msgspec, twist])), *names]
+
+
+def _without_packages(path: str, beside: dict[str, list[str]]) -> Iterator[str]:
+    if path not in beside:
+        yield path
+        return
+    for name in beside[path]:
+        yield from _without_packages(f"{path}/{name}", beside)
 
 
 # ── For the kernel ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -194,16 +261,25 @@ def make_plan(profile: Profile, facts: HostFacts) -> Plan:
         set_groups=identity.user is not None,
         hostname=profile.hostname,
         mounts=profile.mounts,
-        program=[facts.executable, "-I", "-S", "-B", "-X", "utf8", "-c", _BOOTSTRAP],
+        program=[facts.executable, "-I", "-S", "-B", "-X", "utf8", "-c", _bootstrap(profile, facts)],
         environment=_ENVIRONMENT,
         confinement=Confinement(
+            namespaces=bool(profile.namespaces),
+            twist=profile.twist,
             user=identity.user,
             landlock=_ruleset(profile.landlock),
-            table=seccomp.compile_table(profile.seccomp),
-            no_fork=seccomp.compile_no_fork(),
+            table=None if profile.seccomp is None else seccomp.compile_table(profile.seccomp),
+            no_fork=None if profile.seccomp is None else seccomp.compile_no_fork(),
             limits=[ResourceLimit(resource=getattr(resource, name), value=value) for name, value in profile.limits.items()],
         ),
     )
+
+
+def _bootstrap(profile: Profile, facts: HostFacts) -> str:
+    if profile.namespaces:
+        return _BOOTSTRAP
+    folders = [str(PurePosixPath(path).parent) for path in (facts.package, facts.msgspec)]
+    return _BOOTSTRAP_ON_HOST.format(package=folders[0], msgspec=folders[1])
 
 
 def _ruleset(rules: Landlock) -> Ruleset | None:
@@ -218,6 +294,23 @@ def _ruleset(rules: Landlock) -> Ruleset | None:
 
 
 def printable(profile: Profile) -> dict[str, object]:
-    """Return the profile as plain values, for people and for JSON; `seccomp` has a verdict for every number."""
+    """Return the profile as plain values, for people and for JSON.
+
+    `seccomp` has an attempt's verdict for every number from 0 to the highest known (`seccomp.PrintedTable` says in which words), the rules by
+    arguments are beside it in `seccomp_rules`, and `seccomp_zygote` has what a version's zygote may besides; null without a filter.
+    """
     plain: dict[str, object] = msgspec.to_builtins(profile)
-    return plain
+    if profile.seccomp is None:
+        return plain
+    zygote, attempt = (seccomp.printed(table) for table in (profile.seccomp, seccomp.without_fork(profile.seccomp)))
+    more = {number: rules for number, rules in zygote.rules.items() if rules != attempt.rules.get(number)}
+    seen: dict[str, object] = {
+        "seccomp": attempt.verdicts,
+        "seccomp_rules": attempt.rules,
+        "seccomp_zygote": more,
+        "seccomp_names": attempt.names,
+        "seccomp_beyond": attempt.beyond,
+        "seccomp_x32": attempt.x32,
+        "seccomp_foreign": attempt.foreign,
+    }
+    return plain | {name: msgspec.to_builtins(value) for name, value in seen.items()}

@@ -119,6 +119,12 @@ _CLONE_THREAD: Final = 0x0001_0000
 _THREAD_FLAGS: Final = 0x007D_0F00
 _FORK_FLAGS: Final = 0x0120_8000
 
+_THREADS: Final = Rule((Check(0, _LONG & ~_THREAD_FLAGS, 0), Check(0, _CLONE_THREAD, _CLONE_THREAD)), ALLOW)
+"""Threads, by whatever flags a C library makes them with, no namespace among them."""
+
+_FORK: Final = Rule((Check(0, _LONG, _FORK_FLAGS), Check(1, _LONG, 0)), ALLOW)
+"""What the zygote forks an attempt with, in exactly this shape."""
+
 _PROT_WRITE, _PROT_EXEC = 0x2, 0x4
 _MAP_TYPE, _MAP_SHARED, _MAP_PRIVATE, _MAP_SHARED_VALIDATE = 0xF, 0x1, 0x2, 0x3
 _MAP_ANONYMOUS, _MAP_HUGETLB = 0x20, 0x4_0000
@@ -134,15 +140,8 @@ def _by_arguments() -> dict[str, Ruling]:
     file_backed = Check(3, _MAP_ANONYMOUS, 0)
     not_executable, only_executable = Check(2, _PROT_EXEC, 0), Check(2, writable_or_executable, _PROT_EXEC)
     return {
-        # Threads, by whatever flags a C library makes them with, no namespace among them; and, in exactly this shape, what the zygote
-        # forks an attempt with. Every attempt has a second filter that refuses that shape too.
-        "clone": Ruling(
-            refuse("EPERM"),
-            (
-                Rule((Check(0, _LONG & ~_THREAD_FLAGS, 0), Check(0, _CLONE_THREAD, _CLONE_THREAD)), ALLOW),
-                Rule((Check(0, _LONG, _FORK_FLAGS), Check(1, _LONG, 0)), ALLOW),
-            ),
-        ),
+        # Every attempt has a second filter that refuses the fork.
+        "clone": Ruling(refuse("EPERM"), (_THREADS, _FORK)),
         # Memory that runs is a file's, private and never writable. Memory that is shared is a file's too, and read-only: nothing that one
         # process writes can be seen by another.
         "mmap": Ruling(
@@ -175,14 +174,82 @@ def _by_arguments() -> dict[str, Ruling]:
     }
 
 
-def attempts_table() -> Table:
-    """Return the table that a version zygote and its attempts run under."""
+def zygotes_table() -> Table:
+    """Return the table that a version zygote runs under."""
     rulings = dict.fromkeys(NUMBERS, Ruling(refuse("EPERM")))
     for name, calls in _REFUSED_WITH.items():
         rulings |= dict.fromkeys(calls.split(), Ruling(refuse(name)))
     rulings |= dict.fromkeys(_ALLOWED.split(), Ruling(ALLOW))
     rulings |= _by_arguments()
     return Table(rulings, unknown=refuse("ENOSYS"))
+
+
+def without_fork(table: Table) -> Table:
+    """Return what is left of a table under the program of `compile_no_fork` as well: an attempt's."""
+    fewer = {"seccomp": Ruling(refuse("EPERM")), "clone": Ruling(refuse("EPERM"), (_THREADS,))}
+    return Table(table.rulings | fewer, table.unknown)
+
+
+# ── For people and programs ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class PrintedCheck(Struct, frozen=True, kw_only=True):
+    """Holds when the bits `mask` of argument `argument` (from 0) are `value`; both in hex."""
+
+    argument: int
+    mask: str
+    value: str
+
+
+class PrintedRule(Struct, frozen=True, kw_only=True):
+    """`verdict` when every one of `when` holds: always, when there is none."""
+
+    when: list[PrintedCheck]
+    verdict: str
+
+
+class PrintedTable(Struct, frozen=True, kw_only=True):
+    """A table as it is printed.
+
+    A verdict is `allow`, `kill`, or the name of the errno that the call fails with. `verdicts` has one for each number from 0 to the highest
+    known; `arguments` there means that the rules under `rules` decide, the first that holds. `names` has the numbers' names. `beyond` is
+    for higher numbers, `x32` and `foreign` for calls by the x32 numbers and by another architecture's entry.
+    """
+
+    verdicts: dict[str, str]
+    rules: dict[str, list[PrintedRule]]
+    names: dict[str, str]
+    beyond: str
+    x32: str
+    foreign: str
+
+
+def printed(table: Table) -> PrintedTable:
+    """Return a table with a verdict for every number."""
+    rulings, unknown = _by_number(table), Ruling(table.unknown)
+    every = {str(number): rulings.get(number, unknown) for number in range(max(rulings) + 1)}
+    return PrintedTable(
+        verdicts={number: "arguments" if ruling.rules else _word(ruling.otherwise) for number, ruling in every.items()},
+        rules={number: _printed_rules(ruling) for number, ruling in every.items() if ruling.rules},
+        names={str(number): name for name, number in NUMBERS.items()},
+        beyond=_word(table.unknown),
+        x32=_word(KILL),
+        foreign=_word(KILL),
+    )
+
+
+def _printed_rules(ruling: Ruling) -> list[PrintedRule]:
+    return [
+        PrintedRule(
+            when=[PrintedCheck(argument=check.argument, mask=hex(check.mask), value=hex(check.value)) for check in rule.checks],
+            verdict=_word(rule.verdict),
+        )
+        for rule in (*ruling.rules, Rule((), ruling.otherwise))
+    ]
+
+
+def _word(verdict: Verdict) -> str:
+    return verdict.errno or verdict.action
 
 
 # ── BPF ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────

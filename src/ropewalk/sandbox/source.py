@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ropewalk.sandbox.assessment import assess
 from ropewalk.sandbox.facts import HostFacts, gather_facts
@@ -58,15 +59,19 @@ class ForkSource:
         bundles: the host's folder whose folders are the bundles, readable by every user.
         settings: how much is kept ready.
         facts: what is known of the host; asked of it when None.
+        unsafe: give processes that nothing isolates.
     """
 
-    def __init__(self, bundles: str, settings: PoolSettings | None = None, facts: HostFacts | None = None) -> None:
+    def __init__(
+        self, bundles: str, settings: PoolSettings | None = None, facts: HostFacts | None = None, *, unsafe: bool = False
+    ) -> None:
         self._bundles = os.path.realpath(bundles)
         self._settings = settings or PoolSettings()
         self._root: RootZygote | None = None
         self._reactor: Reactor | None = None
         self._plan: Plan | None = None
         self._facts = facts
+        self._unsafe = unsafe
         self._pools: OrderedDict[Image, Pool] = OrderedDict()
 
     # ── Start and stop ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -75,11 +80,11 @@ class ForkSource:
         """Assess the host, enter the sandbox and wait until the root zygote stands by."""
         if self._facts is None:
             self._facts = await asyncio.to_thread(gather_facts)
-        problems = assess(self._facts).problems
-        if problems:
-            listed = "; ".join(f"{problem.means}: {problem.detail}" for problem in problems)
+        found = assess(self._facts, unsafe=self._unsafe)
+        if found.problems:
+            listed = "; ".join(f"{problem.means}: {problem.detail}" for problem in found.problems)
             raise SandboxError(f"this host cannot isolate what the node would run: {listed}")
-        self._plan = make_plan(describe_profile(self._facts, self._bundles), self._facts)
+        self._plan = make_plan(describe_profile(self._facts, self._bundles, found.profile), self._facts)
         self._reactor = Reactor(asyncio.get_running_loop())
         try:
             await self._root_zygote()
@@ -116,8 +121,14 @@ class ForkSource:
     # ── Versions ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def describe(self, image: Image) -> Manifest:
-        """Import a version's module, unless that was done lately, and return what it declares."""
-        _, manifest = await self._ready_pool(image)
+        """Import a version's module, unless that was done lately, and return what it declares.
+
+        What a strict image's process has imported is not kept: it is described by one that is then thrown away.
+        """
+        pool, manifest = await self._ready_pool(replace(image, strict=False))
+        if image.strict:
+            pool.close("it was there to describe its version")
+        assert manifest is not None, "what has imported describes itself"
         return manifest
 
     async def take(self, image: Image) -> ForkedProcess:
@@ -137,8 +148,8 @@ class ForkSource:
                 pool = None
         raise SandboxError(f"{_TRIES} zygotes of {image.module} ended one after another, before they gave a process")
 
-    async def _ready_pool(self, image: Image) -> tuple[Pool, Manifest]:
-        """Return the version's pool, its zygote ready, and what it declares."""
+    async def _ready_pool(self, image: Image) -> tuple[Pool, Manifest | None]:
+        """Return the version's pool, its zygote ready, and what it declares: None when nothing was imported, the image being strict."""
         for _ in range(_TRIES):
             try:
                 pool = await self._pool(image)

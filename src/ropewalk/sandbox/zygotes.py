@@ -34,12 +34,14 @@ from ropewalk.wire.control import (
     Exit,
     Exits,
     Import,
+    Imported,
     ImportFailed,
     Manifest,
     Ready,
     RootReport,
     Spawn,
     Spawned,
+    Standing,
     Sweep,
     ZygoteReport,
 )
@@ -165,9 +167,9 @@ class RootZygote:
             self.close("the root zygote did not come up in time")
 
     def _end_and_reap(self) -> None:
-        """End it, wait until its namespace is empty, which the kernel sees to, and take note: it is our own child."""
+        """End it with its whole process group, wait until its namespace is empty, which the kernel sees to: it is our own child."""
         try:
-            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            os.killpg(self.pid, signal.SIGKILL)
             os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
         except (ProcessLookupError, ChildProcessError):
             pass  # somebody else in the node has reaped it
@@ -318,7 +320,7 @@ class VersionZygote:
         on_gone: Callable[[VersionZygote], None],
     ) -> None:
         self.image = image
-        self.ready: asyncio.Future[Manifest] = reactor.loop.create_future()
+        self.ready: asyncio.Future[Manifest | None] = reactor.loop.create_future()
         self.newborn: dict[int, _Newborn] = {}
         self._reactor = reactor
         self._root = root
@@ -402,10 +404,9 @@ class VersionZygote:
         self._reactor.cancel(self._confining)
         self._watch = Watch(self._reactor, pid, IMPORT_SECONDS, IMPORT_SECONDS, self._holds_too_much, self._import_over)
         self._limit_memory(self._root.image_data)
-        limits = self.image.limits
-        self._send(
-            self._control, _encode(Import(module=self.image.module, cls=self.image.cls, memory=limits.memory, cpu=limits.cpu))
-        )
+        image, limits = self.image, self.image.limits
+        request = Import(module=image.module, cls=image.cls, memory=limits.memory, cpu=limits.cpu, strict=image.strict)
+        self._send(self._control, _encode(request))
 
     def _limit_memory(self, image: int) -> None:
         _, hard = resource.prlimit(self._pid, resource.RLIMIT_DATA)
@@ -444,14 +445,22 @@ class VersionZygote:
     def _imported(self, packet: bytes) -> None:
         try:
             report: ZygoteReport = _decode_zygote_report(packet)
-            if isinstance(report, ImportFailed):
-                self._fail(RefusedImport(report.type, report.message, report.traceback))
-            else:
-                self._accept(report.manifest)
+            match report:
+                case ImportFailed():
+                    self._fail(RefusedImport(report.type, report.message, report.traceback))
+                case Imported() if not self.image.strict:
+                    self._accept(report.manifest)
+                case Standing() if self.image.strict:
+                    self._accept(None)
+                case _:
+                    self._fail(self._broken())
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError, OSError):
-            self._fail(RefusedImport("protocol", f"importing {self.image.module} broke what the sandbox runs it with"))
+            self._fail(self._broken())
 
-    def _accept(self, manifest: Manifest) -> None:
+    def _broken(self) -> RefusedImport:
+        return RefusedImport("protocol", f"importing {self.image.module} broke what the sandbox runs it with")
+
+    def _accept(self, manifest: Manifest | None) -> None:
         if self._holds_too_much():
             self._import_over("memory_limit")
             return

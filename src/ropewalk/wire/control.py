@@ -4,7 +4,8 @@
     root zygote → host      one byte `HELLO` once it has a process; Ready once; Spawned; Exits
     host → version zygote   Import once; then, for each process, one byte `FORK` or `FORK_AHEAD`
     host → attempt          its connection, by the version zygote's queue, before the `FORK`: the zygote itself never takes it
-    version zygote → host   one byte `HELLO` once it is confined (or why it could not be, as text); then Imported or ImportFailed, once
+    version zygote → host   one byte `HELLO` once it is confined (or why it could not be, as text); then Imported, ImportFailed or
+                            Standing, once
 
 The version zygote runs the author's code at import: what it says of itself (`Manifest`) is checked by the host and never rules
 anything but what the author may ask for. The root zygote runs none and is trusted to report how processes ended.
@@ -76,13 +77,15 @@ class Exits(Message, tag="exits", frozen=True, kw_only=True):
 class Import(Message, tag="import", frozen=True, kw_only=True):
     """Import the author's `module` from the bundle and describe its twist. `cls` names the class when the manifest does.
 
-    The limits become the rlimits of every process forked from here: `memory` is in bytes beyond the pristine image.
+    The limits become the rlimits of every process forked from here: `memory` is in bytes beyond the pristine image. With `strict` nothing
+    is imported here: each process that is forked does so when its event has come.
     """
 
     module: str
     cls: str | None
     memory: int
     cpu: float
+    strict: bool = False
 
 
 class Parameter(Record, frozen=True, kw_only=True):
@@ -171,6 +174,10 @@ class ImportFailed(Message, tag="import_failed", frozen=True, kw_only=True):
     traceback: str = ""
 
 
+class Standing(Message, tag="standing", frozen=True, kw_only=True):
+    """Nothing of the author's was imported, as was asked, and processes can be forked."""
+
+
 RootCommand = Spawn | Sweep
 RootReport = Ready | Spawned | Exits
-ZygoteReport = Imported | ImportFailed
+ZygoteReport = Imported | ImportFailed | Standing

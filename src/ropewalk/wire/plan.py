@@ -26,6 +26,9 @@ TWIST: Final = "/twist"
 LIBRARY: Final = "/ropewalk"
 """Where the sandbox sees the SDK and msgspec."""
 
+BUNDLE: Final = "{bundle}"
+"""Stands for the name of a version zygote's own bundle in the paths of a `Confinement`."""
+
 
 class Bind(Struct, frozen=True, kw_only=True, tag="bind"):
     """Show the host's `source`, a file or a folder with all below it, at `target`: read-only, and no set-uid.
@@ -87,21 +90,25 @@ class ResourceLimit(Struct, frozen=True, kw_only=True):
 class Confinement(Struct, frozen=True, kw_only=True):
     """What a version zygote does to itself before it imports: the user it becomes, and the kernel's rules for it and all its children.
 
-    `user` None: there is no other user to become. `table` and `no_fork` are BPF programs: the first for the zygote and its processes, the
-    second for the processes on top of it.
+    `namespaces` is whether it lives in some: then it makes one more, whose `twist` shows its bundle and in which no other bundle is; else
+    `twist` is where the bundle lies on the host. `user` None: there is no other user to become. `table` and `no_fork` are BPF programs: the
+    first for the zygote and its processes, the second for the processes on top of it.
     """
 
+    namespaces: bool
+    twist: str
     user: int | None
     landlock: Ruleset | None
-    table: bytes
-    no_fork: bytes
+    table: bytes | None
+    no_fork: bytes | None
     limits: list[ResourceLimit]
 
 
 class Plan(Struct, frozen=True, kw_only=True):
     """How to enter the sandbox and what to run there.
 
-    `namespaces` are the kernel's CLONE_NEW bits. `set_groups` is whether the maps are written with real privileges.
+    `namespaces` are the kernel's CLONE_NEW bits; with 0 there are no maps and no mounts either. `set_groups` is whether the maps are
+    written with real privileges.
     """
 
     namespaces: int
