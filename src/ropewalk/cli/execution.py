@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from ropewalk.cli.common.command import Command
-from ropewalk.cli.common.output import Columns, bytes_text, duration_text, safe, short_time, show, table, text_of
+from ropewalk.cli.common.output import Columns, bytes_text, duration_text, safe, safe_entry, short_time, show, table, text_of
 from ropewalk.cli.common.state import State, pass_state
 
 Shape = dict[str, Any]
@@ -61,7 +61,7 @@ def _print(shape: Shape) -> None:
     if shape["logs"]:
         _title("Logs")
         for line in shape["logs"]:
-            click.echo(f"{short_time(line['time'])}  {line['level']:<8}  {safe(line['message'], lines=True)}")
+            click.echo(f"{short_time(line['time'])}  {line['level']:<8}  {safe_entry(line['message'])}")
     if shape["error"]:
         _title("Error")
         click.echo(safe(f"{shape['error']['type']}: {shape['error']['message']}", lines=True))

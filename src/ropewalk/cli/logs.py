@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ropewalk.cli.common.command import Command
-from ropewalk.cli.common.output import emit, emit_line, safe, say, short_time
+from ropewalk.cli.common.output import emit, emit_line, safe, safe_entry, say, short_time
 from ropewalk.cli.common.parameters import limit_option
 from ropewalk.cli.common.state import State, pass_state
 
@@ -116,8 +116,7 @@ def _print(state: State, line: NumberedLogLine) -> None:
         return
     level = click.style(f"{shape['level']:<8}", fg=_COLOURS.get(shape["level"]))
     fields = "" if line.line.fields is None else f"  {safe(line.line.fields.decode())}"
-    message = safe(shape["message"], lines=True)
-    click.echo(f"{short_time(shape['time'])}  {shape['execution'][:12]}  {level}  {message}{fields}")
+    click.echo(f"{short_time(shape['time'])}  {shape['execution'][:12]}  {level}  {safe_entry(shape['message'])}{fields}")
 
 
 def _shape(line: NumberedLogLine) -> dict[str, Any]:

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 Columns = Sequence[tuple[str, Callable[[Any], str]]]
 """The columns of a table: the title of each, and how a row's text in it is made."""
 
-_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+_UNSAFE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb\U000e0000-\U000e0fff]"
+)
 _UNSAFE_IN_A_LINE = re.compile(f"{_UNSAFE.pattern[:-1]}\t\n]")
 _SHORT_ID = 12
 
@@ -64,6 +66,11 @@ def say(message: str) -> None:
 def safe(text: str, *, lines: bool = False) -> str:
     """Return text with its control characters made visible; with `lines` line breaks and tabs stay."""
     return (_UNSAFE if lines else _UNSAFE_IN_A_LINE).sub(_visible, text)
+
+
+def safe_entry(text: str) -> str:
+    """Return text as `safe` does, line breaks kept and further lines indented: none of them can pass for an entry of its own."""
+    return safe(text, lines=True).replace("\n", "\n    ")
 
 
 def _visible(found: re.Match[str]) -> str:

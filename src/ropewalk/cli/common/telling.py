@@ -6,7 +6,7 @@ import logging
 import time
 from typing import Any
 
-from ropewalk.cli.common.output import emit_line, safe, say
+from ropewalk.cli.common.output import emit_line, safe_entry, say
 
 
 class JsonLines(logging.Handler):
@@ -25,7 +25,7 @@ class PeoplesLines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record."""
-        say(f"{_time(record)[:19].replace('T', ' ')}Z  {record.levelname:<8}  {safe(_message(record), lines=True)}")
+        say(f"{_time(record)[:19].replace('T', ' ')}Z  {record.levelname:<8}  {safe_entry(_message(record))}")
 
 
 def tell(handler: logging.Handler, level: int) -> None:
