@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ropewalk.egress.fetch import Fetcher
     from ropewalk.storage.interface import Storage
     from ropewalk.wire.control import Manifest, ToolInfo
-    from ropewalk.wire.messages import Json
+    from ropewalk.wire.messages import Json, Start
 
 MIB = 1024 * 1024
 
@@ -66,9 +66,12 @@ class Session:
         claim: the instance and execution that the connection belongs to: nothing that the guest says changes whose it is.
         manifest: what the running version declared at deploy.
         effects: what the attempt wants to have happened since its start or last commit, in order.
+        start: the event as the process was told of it.
     """
 
-    __slots__ = ("_overlays", "_stamped", "_tools", "claim", "effect_bytes", "effects", "host", "manifest")
+    __slots__ = ("_overlays", "_stamped", "_tasks", "_tools", "claim", "effect_bytes", "effects", "host", "manifest", "start")
+
+    start: Start
 
     def __init__(self, host: Host, claim: Claim, manifest: Manifest) -> None:
         self.host = host
@@ -77,6 +80,7 @@ class Session:
         self.effects: list[AnyEffect] = []
         self.effect_bytes = 0
         self._overlays: dict[type[Any], Any] = {}
+        self._tasks = 0
         self._stamped: Micros = 0
         self._tools: dict[str, ToolInfo] | None = None
 
@@ -91,6 +95,11 @@ class Session:
         """Return the time for something made now: later than any that it returned before, so that what is made stays in order."""
         self._stamped = max(self.host.clock.now(), self._stamped + 1)
         return self._stamped
+
+    def next_task(self) -> str:
+        """Return the id of a task whose asker does not wait for it, since it knows it."""
+        self._tasks += 1
+        return self.start.task_id(self._tasks - 1)
 
     def tool(self, ns: str) -> ToolInfo | None:
         """Return what the manifest declares at the path `ns`."""

@@ -29,7 +29,7 @@ ANSWERS: dict[type[wire.Call], Answering] = {
 }
 """Every call but Commit, which is the attempt's own affair."""
 
-AHEAD: frozenset[type[wire.Call]] = frozenset({wire.StoreWrite, wire.StoreDelete})
+AHEAD: frozenset[type[wire.Call]] = frozenset({wire.StoreWrite, wire.StoreDelete, wire.TaskRun})
 """Calls that a guest need not wait for."""
 
 WAITING: frozenset[type[wire.Call]] = frozenset({wire.Fetch})

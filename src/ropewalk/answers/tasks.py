@@ -61,7 +61,7 @@ async def task_run(session: Session, call: TaskRun) -> str:
     running = session.claim.execution
     on_chain = run_at is None or run_at - now <= CHAIN_GAP
     execution = NewExecution(
-        id=new_id(),
+        id=new_id() if call.id else session.next_task(),
         instance=running.instance,
         trigger="task",
         target=target,

@@ -53,6 +53,9 @@ _VALUES_BROUGHT = 64
 _AHEAD = 32 * 1024
 """Bytes of calls of which no more changes can come than an attempt may make: as long as it has said no more, its writes have room."""
 
+_TASKS_AHEAD = 1_000
+"""More tasks than can be asked for in so many bytes."""
+
 _encode = msgspec.msgpack.Encoder().encode
 _NOTHING = msgspec.Raw(_encode(None))
 
@@ -99,7 +102,8 @@ class Attempt:
         self._process = process
         self._started_at = self._host.clock.now()
         process.listen(self._on_message, self._on_end)
-        process.start(self._start_message(await self._small_store()), self._loaded.limits)
+        self._session.start = self._start_message(await self._small_store())
+        process.start(self._session.start, self._loaded.limits)
         try:
             await self._over
         except asyncio.CancelledError:
@@ -377,6 +381,11 @@ class Attempt:
         except StorageError:
             return None  # the guest asks for what it needs, and gets to know
 
+    def _has_room(self) -> bool:
+        """Whether the instance is far from the limits of what its executions may add."""
+        instance, limits = self.claim.instance, self._host.limits
+        return limits.store - instance.store_bytes > 2 * _AHEAD and limits.queue - instance.pending > _TASKS_AHEAD
+
     def _start_message(self, store: dict[str, dict[str, Json]] | None) -> Start:
         instance, execution, limits = self.claim.instance, self.claim.execution, self._loaded.limits
         return Start(
@@ -398,7 +407,8 @@ class Attempt:
             logs=limits.logs,
             value=self._host.limits.value,
             store=store,
-            ahead=_AHEAD if self._host.limits.store - instance.store_bytes > 2 * _AHEAD else 0,
+            ahead=_AHEAD if self._has_room() else 0,
+            task_ids=secrets.token_hex(10),
         )
 
 

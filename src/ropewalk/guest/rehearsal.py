@@ -83,6 +83,12 @@ async def longer(twist: Twist) -> None:
     await Twist.run_task(twist, CALLBACK_PREFIX)
 
 
+async def onward(twist: Twist) -> None:
+    """Do what most methods that go on do."""
+    await light(twist)
+    await Twist.run_task(twist, "plain")
+
+
 class DeafChannel(Channel):
     """A channel that has nothing for an event loop to read."""
 
@@ -110,7 +116,7 @@ def rehearse() -> None:
     for kind in _OFTEN_READ:
         reader_of(kind)
     for _ in range(_FEW):
-        _perform(_OURS, Channel, "plain", longer)
+        _perform(_OURS, Channel, "plain", onward)
         _perform(_OURS, Channel, "plain", longer, brings=False)
     for method in ("plain", "failing", "looping"):
         _perform(_OURS, DeafChannel, method)
@@ -121,7 +127,7 @@ def warm(plan: Plan) -> None:
     for name in (*vars(Unit), *methods_of(plan.cls)):
         getattr(plan.cls, name, None)
     for _ in range(_OFTEN):
-        _perform(_OURS, Channel, "plain")
+        _perform(_OURS, Channel, "plain", onward)
         _perform(plan, Channel, "", longer)
         _perform(plan, Channel, "", longer, brings=False)
 
@@ -158,7 +164,8 @@ def _made(plan: Plan, kind: type[Channel], method: str, part: Part | None, *, br
         wall=60.0,
         requests=1000,
         store={"": {"state": _STATE}} if brings else None,
-        ahead=1024 if brings else 0,
+        ahead=4096 if brings else 0,
+        task_ids=_UUID,
     )
     answers = _ANSWERS[-1:] if brings else _ANSWERS
     host = PlayedHost(start, *(Answer(id=number, value=value) for number, value in enumerate(answers, 1)))

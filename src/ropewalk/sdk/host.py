@@ -48,11 +48,12 @@ class Running:
     Attributes:
         start: the event, once there is one.
         store: what is known of the instance's store.
+        tasks: how many tasks were asked for that nobody waited for.
         began: seconds since boot at which the attempt was started.
         no_commit: why `commit()` is refused just now, "" when it is not.
     """
 
-    __slots__ = ("began", "host", "no_commit", "start", "store", "units")
+    __slots__ = ("began", "host", "no_commit", "start", "store", "tasks", "units")
 
     start: Start
     store: StoreView
@@ -60,6 +61,7 @@ class Running:
     def __init__(self, host: Host) -> None:
         self.host = host
         self.began = 0.0
+        self.tasks = 0
         self.units: dict[str, Unit] = {}
         self.no_commit = ""
 
@@ -68,6 +70,11 @@ class Running:
         self.start = start
         self.store = StoreView(start.store)
         self.began = SystemClock().boottime()
+
+    def next_task(self) -> str:
+        """Return the token of a task that has just been asked for and that nobody waited for."""
+        self.tasks += 1
+        return self.start.task_id(self.tasks - 1)
 
     def check_commit(self) -> None:
         """Raise PermissionDenied where the work happens as a whole or not at all."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, overload
 from ropewalk.errors import CallbackNotFound
 from ropewalk.sdk.checks import check_batch, check_key, check_prefix, micros, positive_seconds, seconds
 from ropewalk.sdk.execution import Execution
-from ropewalk.sdk.host import Running
+from ropewalk.sdk.host import Host, Running
 from ropewalk.sdk.methods import Method, bound_json, methods_of
 from ropewalk.sdk.records import Priority, priority_of
 from ropewalk.sdk.store_view import ASK
@@ -304,8 +304,9 @@ class Unit:
         if run_at is not None and delay is not None:
             raise ValueError("a task has run_at or delay, not both")
         token, target, arguments = self._what_to_run(callback_or_method, args)
+        is_special = run_at is not None or delay is not None or key is not None
         message = TaskRun(
-            id=host.next_id(),
+            id=host.next_id() if target is None or is_special else _id_of_task(host, target),
             ns=bound.ns,
             callback=token,
             target=target,
@@ -315,7 +316,8 @@ class Unit:
             key=None if key is None else check_key(key),
             coalesce=coalesce,
         )
-        return TaskToken(await host.call(message))
+        answer = await host.call(message)
+        return TaskToken(answer if message.id else bound.running.next_task())
 
     async def cancel_task(self, token_or_key: TaskToken | str) -> None:
         """Cancel a pending task by its token or key; a running one finishes, and none is no error."""
@@ -400,6 +402,11 @@ def _is_token(unit: Unit, text: str) -> bool:
 def _size(items: Mapping[str, Json]) -> int:
     """Return as many bytes as a message about these takes, or a few more."""
     return sum(4 * len(key) + len(text) + 16 for key, text in items.items())
+
+
+def _id_of_task(host: Host, target: Target) -> int:
+    items = {target.ns + target.method: target.arguments}
+    return host.next_id() if _may_be_deep(items) else host.write_id(_size(items))
 
 
 def _may_be_deep(items: Mapping[str, Json]) -> bool:

@@ -153,6 +153,7 @@ class Start(Message, tag="start", frozen=True, kw_only=True):
 
     `store` is the instance's whole store by namespace and key, when it is small: a guest may answer its reads from that, and says how many
     they were with `counted`. As long as its calls take no more than `ahead` bytes in all, the host has room for what they write.
+    `task_ids` begins the tokens of the tasks that nobody waits for: they are counted from it, as `Start.task_id` does.
     """
 
     execution: str
@@ -174,6 +175,11 @@ class Start(Message, tag="start", frozen=True, kw_only=True):
     value: int = 1024 * 1024
     store: dict[str, dict[str, Json]] | None = None
     ahead: int = 0
+    task_ids: str = ""
+
+    def task_id(self, number: int) -> str:
+        """Return the token of the task that is the `number`th, from 0, to be asked for with the id 0."""
+        return f"{self.task_ids}{number:04x}"
 
 
 class Answer(Message, tag="answer", frozen=True, kw_only=True):
