@@ -384,7 +384,11 @@ class Attempt:
     def _has_room(self) -> bool:
         """Whether the instance is far from the limits of what its executions may add."""
         instance, limits = self.claim.instance, self._host.limits
-        return limits.store - instance.store_bytes > 2 * _AHEAD and limits.queue - instance.pending > _TASKS_AHEAD
+        return (
+            limits.store - instance.store_bytes > 2 * _AHEAD
+            and limits.queue_bytes - instance.pending_bytes > 2 * _AHEAD
+            and limits.queue - instance.pending > _TASKS_AHEAD
+        )
 
     def _start_message(self, store: dict[str, dict[str, Json]] | None) -> Start:
         instance, execution, limits = self.claim.instance, self.claim.execution, self._loaded.limits
