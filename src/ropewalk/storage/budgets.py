@@ -70,8 +70,10 @@ def at_hour(spent: Spent, at: Micros) -> Spent:
         return spent
     if gone < 0:
         return replace(spent, hour=hour)
+    if gone >= HOURS:
+        return replace(spent, hour=hour, past=(), daily=0)
     running = spent.daily - sum(spent.past)
-    past = ((running,) + (0,) * min(gone - 1, HOURS) + spent.past)[: HOURS - 1]
+    past = ((running,) + (0,) * (gone - 1) + spent.past)[: HOURS - 1]
     return replace(spent, hour=hour, past=past, daily=sum(past))
 
 
@@ -158,7 +160,7 @@ def suspension_note(figures: Figures, suspension: Suspension) -> tuple[str, str]
     return (
         f"{figures.twist} is suspended: {figures.share}",
         f"Instance `{figures.instance}` is suspended: {suspension.reason}.\n\n"
-        f"Nothing is lost: {figures.pending:,} executions wait, and what comes joins them.\n\n"
+        f"Nothing is lost: what waits ({figures.pending:,} of its executions now) and what comes will run once that is lifted.\n\n"
         f"{lifted} The limit is the setting `{_SETTING[figures.budget]}`.",
     )
 

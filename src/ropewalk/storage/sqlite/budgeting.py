@@ -73,6 +73,12 @@ def charge(tx: Transaction, state: InstanceState, row: Row, at: Micros) -> int |
     return depth
 
 
+def depth_of_task(state: InstanceState, asked: int) -> int:
+    """Return how deep a task is whose asker, which runs now, counted `asked`: one that ran before its budgets began anew counts no more."""
+    begins_anew = asked > 1 and state.running is not None and state.running <= read_spent(state.spent).chain_from
+    return 1 if begins_anew else asked
+
+
 def begin_anew(tx: Transaction, state: InstanceState) -> None:
     """Lift whatever suspends the instance and forget what it has spent; what waits begins its chains anew."""
     state.suspension = None

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from ropewalk.clock import Micros
 from ropewalk.storage.interface import DoesNotApply
@@ -31,6 +32,7 @@ from ropewalk.storage.records import (
     PutValue,
 )
 from ropewalk.storage.sqlite import workspace
+from ropewalk.storage.sqlite.budgeting import depth_of_task
 from ropewalk.storage.sqlite.committer import Transaction
 from ropewalk.storage.sqlite.prefixes import after_prefix
 from ropewalk.storage.sqlite.rows import InstanceState
@@ -152,7 +154,9 @@ def _enqueue(tx: Transaction, state: InstanceState, effect: Enqueue, at: Micros)
         raise DoesNotApply(f"execution {effect.execution.id} is of another instance than {state.id}")
     if state.status == "deactivating":
         return  # nothing is accepted any more, and nothing of it would run
-    add_execution(tx, state, effect.execution)
+    new = effect.execution
+    depth = depth_of_task(state, new.depth)
+    add_execution(tx, state, new if depth == new.depth else replace(new, depth=depth))
 
 
 def _cancel_task(tx: Transaction, state: InstanceState, effect: CancelTask, at: Micros) -> None:
