@@ -5,7 +5,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 export PYTHON
 
-.PHONY: help setup setup-demo demo test check format docs bench bench-quick coverage lock dist clean distclean
+.PHONY: help setup setup-demo demo test fuzz fuzz-quick check format docs bench bench-quick coverage lock dist clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -24,6 +24,12 @@ test: setup ## run every test (ARGS='-k name' goes to pytest)
 
 fault-campaign: setup ## kill a node at 200 random moments of a sync; a short form of it is among the tests
 	@$(BIN)/python -m pytest -m campaign tests/faults $(ARGS)
+
+fuzz: setup ## fuzz the host for 30 minutes, guided by coverage, and send it a million frames (ARGS='--minutes 5')
+	@$(BIN)/python -m tests.fuzz $(ARGS)
+
+fuzz-quick: setup ## the same in about a minute; it is among the tests
+	@$(BIN)/python -m pytest tests/fuzz $(ARGS)
 
 check: setup ## format, lint, types, import contracts, spelling: all that CI checks beside the tests
 	@tools/check.sh
@@ -54,7 +60,7 @@ dist: setup ## build the wheel and the sdist into dist/
 	@$(BIN)/hatchling build
 
 clean: ## remove what the other targets left, but for .venv
-	@rm -rf .demo build dist bench/out .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@rm -rf .demo build dist bench/out .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .fuzz
 	@find src tests bench examples tools -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 distclean: clean ## remove .venv too
