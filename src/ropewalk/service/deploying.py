@@ -7,7 +7,7 @@ stored; from then on the stored one rules.
 from __future__ import annotations
 
 import re
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import msgspec
 
@@ -20,6 +20,8 @@ from ropewalk.wire.messages import PROTOCOL, Json
 
 BUILT_IN = frozenset({"Network", "Plot", "custom"})
 _NAME = re.compile(r"[^\W\d]\w*")
+_ACCESSES = dict[str, str | None]
+"""What a Plot tool is made with."""
 
 
 class Deployed(TypedDict, total=False):
@@ -49,6 +51,9 @@ def check_manifest(manifest: Manifest, limits: Limits) -> None:
     for method in manifest.methods:
         if not _NAME.fullmatch(method.name):
             raise _refused(f"{method.name!r} is no name of a method")
+    for option in manifest.options:
+        if option.default is not None:
+            _check_json(option.default, object, f"the default of the option {option.name!r}")
     for tool in manifest.tools:
         _check_tool(manifest, tool)
 
@@ -60,7 +65,7 @@ def permissions(manifest: Manifest) -> list[str]:
         if tool.kind == "Network":
             found.update(f"network: {url}" for url in declared_urls(tool))
         elif tool.kind == "Plot":
-            asked = msgspec.json.decode(tool.options, type=dict[str, str | None])
+            asked = msgspec.json.decode(tool.options, type=_ACCESSES)
             found.add("plot: the activities that this twist makes")
             found.update(f"plot: {name} {value}" for name, value in asked.items() if value)
     return sorted(found)
@@ -101,11 +106,19 @@ def _check_tool(manifest: Manifest, tool: ToolInfo) -> None:
         raise _refused(f"the tool {tool.ns!r} is a {tool.kind!r}, which this host does not have")
     if not all(_NAME.fullmatch(part) for part in tool.ns.split(".")):
         raise _refused(f"{tool.ns!r} is no path of attribute names")
+    _check_json(tool.options, _ACCESSES if tool.kind == "Plot" else dict[str, Any], f"what the tool {tool.ns!r} was made with")
     if tool.kind == "Network":
         try:
             check_declared(manifest, tool)
         except BadPattern as error:
             raise _refused(f"the tool {tool.ns!r}: {error}") from None
+
+
+def _check_json(text: Json, kind: Any, what: str) -> None:
+    try:
+        msgspec.json.decode(text, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _refused(f"{what} is not as it should be: {error}") from None
 
 
 def _refused(text: str) -> RefusedImport:
