@@ -73,7 +73,7 @@ async def test_memory_that_was_given_back_was_too_much_all_the_same(bench: Bench
 
 
 async def test_memory_that_nobody_could_have_is_refused(bench: Bench) -> None:
-    attempt = await bench.begin(bench.twist("return len(bytearray(3 << 30))", limits=Limits(memory=32 * MIB)))
+    attempt = await bench.begin(bench.twist("return len(bytearray(1 << 40))", limits=Limits(memory=32 * MIB)))
     assert (await attempt.error()).type == "memory_limit"
 
 

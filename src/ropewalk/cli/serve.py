@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import resource
 import signal
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -58,6 +59,7 @@ async def _serve(state: State, role: str) -> None:
     from ropewalk.web.app import make_app
 
     tell(JsonLines() if state.json else PeoplesLines(), logging.INFO)
+    _open_all_files_allowed()
     async with state.service(create=True) as service, AsyncExitStack() as stack:
         node = Node(service)
         ready, stop = asyncio.Event(), asyncio.Event()
@@ -77,6 +79,12 @@ async def _serve(state: State, role: str) -> None:
         except NodeLost as error:
             raise Failed("NodeLost", str(error)) from error
         log.info("stopped", extra={"fields": {"node": node.id}})
+
+
+def _open_all_files_allowed() -> None:
+    """Have the node open as many files as it may: each living process takes three, each connection one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 async def _be(node: Node, role: str, stop: asyncio.Event, on_ready: Callable[[], None]) -> None:

@@ -12,6 +12,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
@@ -21,16 +22,18 @@ from ropewalk.answers.table import AHEAD, ANSWERS, WAITING
 from ropewalk.dispatch.outcome import Cancelled, Ending, Failed, Fenced, Lost, Outcome, Succeeded
 from ropewalk.dispatch.versions import LoadedVersion
 from ropewalk.queue.retries import Failure
-from ropewalk.sandbox.interface import Ended, Process
+from ropewalk.sandbox.interface import Ended, Process, Source
+from ropewalk.sandbox.watch import THREADS
 from ropewalk.storage.interface import DoesNotApply, Fenced as LeaseLost, StorageError
 from ropewalk.storage.records import Claim, ErrorInfo, LogLine, Part, Usage
-from ropewalk.wire.frames import MESSAGE_LIMIT_FROM_HOST
+from ropewalk.wire.frames import MESSAGE_LIMIT_FROM_GUEST, MESSAGE_LIMIT_FROM_HOST
 from ropewalk.wire.messages import (
     Answer,
     AnyCall,
     Commit,
     Counted,
     Failure as FailureMessage,
+    Fetch,
     Finished,
     GuestMessage,
     Json,
@@ -44,6 +47,12 @@ log = logging.getLogger(__name__)
 
 _FETCHES_AT_ONCE = 20
 _LOG_FLUSH = 0.2
+_LINE_OVERHEAD = 32
+"""Bytes that each log line counts beside its text."""
+
+_LINES_BEYOND = 1000
+"""Log lines that a guest may still send when no more are kept: those that its threads were writing. One that goes on floods the host."""
+
 _TEXT_LIMIT = 64 * 1024
 _ANSWER_LIMIT = MESSAGE_LIMIT_FROM_HOST - 64 * 1024
 _STORE_BROUGHT = 4096
@@ -81,14 +90,17 @@ class Attempt:
         self._holds_lease = holds_lease
         self._session = Session(host, claim, loaded.manifest)
         self._process: Process | None = None
+        self._taker: asyncio.Task[Any] | None = None
         self._started_at = host.clock.now()
         self._requests = 0
         self._logs: list[LogLine] = []
         self._log_bytes = 0
+        self._lines_beyond = 0
         self._log_timer: asyncio.TimerHandle | None = None
         self._flushing: asyncio.Task[None] | None = None
         self._waiting: dict[int, asyncio.Task[None]] = {}
         self._fetches = asyncio.Semaphore(_FETCHES_AT_ONCE)
+        self._bytes_waiting = 0
         self._committing: list[GuestMessage] | None = None
         self._commit: asyncio.Task[None] | None = None
         self._ending: Ending | None = None
@@ -97,14 +109,32 @@ class Attempt:
 
     # ── What the dispatcher sees ─────────────────────────────────────────────────────────────────────────────────────────────
 
+    async def obtain(self, source: Source) -> Process | None:
+        """Return a process for it, or None when it was ended while it waited for one. Raises as `Source.take`."""
+        self._taker = asyncio.current_task()
+        try:
+            return await source.take(self._loaded.image)
+        except asyncio.CancelledError:
+            if self._ending is None or self._taker is None or self._taker.uncancel():
+                raise
+            return None
+        finally:
+            self._taker = None
+
+    @property
+    def ending(self) -> Ending:
+        """How it ended, when it did before it had a process."""
+        assert self._ending is not None
+        return self._ending
+
     async def run(self, process: Process) -> Outcome:
         """Have the process run the execution and return how it ended. The process has ended, or is about to, when this returns."""
         self._process = process
         self._started_at = self._host.clock.now()
         process.listen(self._on_message, self._on_end)
-        self._session.start = self._start_message(await self._small_store())
-        process.start(self._session.start, self._loaded.limits)
         try:
+            self._session.start = self._start_message(await self._small_store())
+            process.start(self._session.start, self._loaded.limits)
             await self._over
         except asyncio.CancelledError:
             process.kill()
@@ -122,16 +152,18 @@ class Attempt:
         self._end_with(ending)
         if self._process is not None:
             self._process.kill("ended")
+        elif self._taker is not None:
+            self._taker.cancel()
 
     # ── What the guest says ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _on_message(self, message: GuestMessage) -> None:
         if self._ending is not None:
             return
-        if self._committing is not None:
-            self._committing.append(message)
-        elif type(message) is Log:
+        if type(message) is Log:
             self._on_log(message)
+        elif self._committing is not None:
+            self._committing.append(message)
         elif type(message) is Counted:
             self._count(message.requests)
         elif type(message) is Finished:
@@ -150,6 +182,7 @@ class Attempt:
         elif type(call) is Commit:
             self._begin_commit(call)
         elif type(call) in WAITING:
+            self._take_in(call)
             self._waiting[call.id] = asyncio.create_task(self._answer_outside(call))
         elif not call.id:
             self._take_ahead(call)
@@ -191,6 +224,18 @@ class Attempt:
                 await self._answer(call)
             else:
                 self.end(Lost("the node's lease is over"))
+        self._let_out(call)
+
+    def _take_in(self, call: AnyCall) -> None:
+        """Take note of a call that is kept while it waits, and listen to no more when the guest has as much in flight as it may."""
+        self._bytes_waiting += _size(call)
+        if self._bytes_waiting > MESSAGE_LIMIT_FROM_GUEST:
+            self._require_process().pause()
+
+    def _let_out(self, call: AnyCall) -> None:
+        self._bytes_waiting -= _size(call)
+        if self._bytes_waiting <= MESSAGE_LIMIT_FROM_GUEST and self._committing is None:
+            self._require_process().resume()
 
     async def _answer(self, call: AnyCall) -> None:
         """Answer one call. Whatever goes wrong here is the guest's error, or ends this attempt."""
@@ -238,13 +283,20 @@ class Attempt:
 
     def _on_log(self, message: Log) -> None:
         limit = self._loaded.limits.logs
-        if self._log_bytes > limit:
+        left = limit - self._log_bytes
+        if left < 0:
+            self._lines_beyond += 1
+            if self._lines_beyond > _LINES_BEYOND:
+                self._end_by_limit("protocol", f"it went on writing log lines after {limit:,} bytes, which is the limit")
             return
-        self._log_bytes += len(message.message) + len(message.fields or b"") + 32
-        if self._log_bytes > limit:
-            self._keep_log(message.time, logging.WARNING, f"logs are cut here: an execution may write {limit:,} bytes", None)
-        else:
-            self._keep_log(message.time, message.level, message.message, message.fields)
+        text, fields = message.message, message.fields
+        self._log_bytes += _bytes_in(text) + len(fields or b"") + _LINE_OVERHEAD
+        if self._log_bytes <= limit:
+            self._keep_log(message.time, message.level, text, fields)
+            return
+        if kept := _first_bytes(text, left - _LINE_OVERHEAD):
+            self._keep_log(message.time, message.level, kept, None)
+        self._keep_log(message.time, logging.WARNING, f"logs are cut here: an execution may write {limit:,} bytes", None)
 
     def _keep_log(self, time: int, level: int, text: str, fields: Json | None) -> None:
         if fields is not None:
@@ -284,6 +336,7 @@ class Attempt:
             self._require_process().send(FailureMessage(id=call.id, error="PermissionDenied", message=text))
             return
         self._committing = []
+        self._require_process().pause()  # what it says meanwhile is kept: let it not be much
         self._commit = asyncio.create_task(self._commit_part(call))
 
     async def _commit_part(self, call: Commit) -> None:
@@ -312,6 +365,8 @@ class Attempt:
             self.claim = self._session.claim = msgspec.structs.replace(claim, execution=renewed)
             self._require_process().send(Answer(id=call.id, value=_NOTHING))
         held, self._committing = self._committing or [], None
+        if self._bytes_waiting <= MESSAGE_LIMIT_FROM_GUEST:
+            self._require_process().resume()
         for message in held:
             self._on_message(message)
 
@@ -356,12 +411,14 @@ class Attempt:
         return lines
 
     def _measured(self) -> Usage:
-        used = self._process.usage() if self._process is not None else None
+        if self._process is None:
+            return Usage(started_at=self._started_at, finished_at=self._host.clock.now())
+        used = self._process.usage()
         return Usage(
             started_at=self._started_at,
-            finished_at=self._host.clock.now(),
-            cpu=round(used.cpu * 1e6) if used else 0,
-            memory_peak=used.memory_peak if used else 0,
+            finished_at=self._started_at + round(used.wall * 1e6),
+            cpu=round(used.cpu * 1e6),
+            memory_peak=used.memory_peak,
             requests=self._requests,
         )
 
@@ -416,6 +473,22 @@ class Attempt:
         )
 
 
+def _size(call: AnyCall) -> int:
+    """Return about how many bytes a call takes that waits for the network."""
+    if type(call) is not Fetch:
+        return 0
+    return len(call.body) + len(call.url) + sum(len(name) + len(value) for name, value in call.headers)
+
+
+def _bytes_in(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
+
+
+def _first_bytes(text: str, count: int) -> str:
+    """Return what of a text fits into so many bytes."""
+    return text.encode()[: max(0, count)].decode(errors="ignore")
+
+
 def _encoded(value: object) -> msgspec.Raw:
     """Return an answer as it is sent.
 
@@ -450,6 +523,8 @@ def _explain(ended: Ended, loaded: LoadedVersion) -> tuple[str, str]:
             text = f"it used {limits.cpu:g} s of CPU, which is the limit: {split}"
         case "memory_limit":
             text = f"it used {limits.memory:,} bytes of memory, which is the limit: load less at once"
+        case "thread_limit":
+            text = f"it had more than {THREADS} threads, which is the limit: start fewer at once"
         case "protocol":
             text = "it said what is no message of the protocol"
         case other:

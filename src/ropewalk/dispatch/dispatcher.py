@@ -204,16 +204,16 @@ class Dispatcher:
         attempt = Attempt(self._host, claim, loaded, await self._priority(claim), self._holds_lease)
         self._running[claim.instance.id] = attempt
         try:
-            process = await self._source.take(loaded.image)
+            process = await attempt.obtain(self._source)
         except RefusedImport as refused:
             error = ErrorInfo(type=refused.type, message=refused.message, traceback=refused.traceback)
             return self._not_run(claim, began, Failed(Failure(type=refused.type, kind="error"), error))
         except SandboxError as broken:
             log.warning("no process for execution %s: %s", claim.execution.id, broken)
             return self._not_run(claim, began, Lost(str(broken)))
-        return await attempt.run(process)
+        return await attempt.run(process) if process is not None else self._not_run(claim, began, attempt.ending)
 
-    def _not_run(self, claim: Claim, began: Micros, ending: Failed | Lost) -> Outcome:
+    def _not_run(self, claim: Claim, began: Micros, ending: Ending) -> Outcome:
         return Outcome(claim=claim, ending=ending, usage=Usage(started_at=began, finished_at=self._host.clock.now()))
 
     async def _priority(self, claim: Claim) -> PriorityRecord:

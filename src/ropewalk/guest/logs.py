@@ -64,7 +64,7 @@ class LogBook:
         message = _clean(text[: self._limit + 1])
         if fields is not None and len(fields) > self._limit:
             fields = None
-        self._left -= len(message) + len(fields or b"") + LINE_OVERHEAD
+        self._left -= _bytes_in(message) + len(fields or b"") + LINE_OVERHEAD
         channel.log(Log(time=at, level=min(max(level, 0), 100), message=message, fields=fields))
 
 
@@ -183,6 +183,10 @@ def shown(value: object) -> str:
         return str.__str__(repr(value))
     except BaseException:  # noqa: BLE001 — a value that cannot be shown must not end the execution
         return f"<a {type(value).__name__} that cannot be shown>"
+
+
+def _bytes_in(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def _clean(text: str) -> str:

@@ -13,7 +13,7 @@ from ropewalk.storage.records import Execution, Verdict
 from ropewalk.wire.control import RetryInfo
 from ropewalk.wire.messages import Raised
 
-LIMITS = frozenset({"timeout", "cpu_limit", "memory_limit", "request_limit"})
+LIMITS = frozenset({"timeout", "cpu_limit", "memory_limit", "thread_limit", "request_limit"})
 """The limits that end an execution; what they end is retried once."""
 
 DEACTIVATION = RetryInfo(attempts=3, first=1.0, maximum=10.0)

@@ -19,7 +19,8 @@ _FIRST: Final = 3
 class Status(Struct, frozen=True, kw_only=True):
     """From /proc/PID/status: `pid` is its number inside the sandbox; sizes are bytes, 0 when it has no memory any more.
 
-    `peak` is the most that was resident, `data` what could be written now, `data_peak` the most of that, whether touched or not: the
+    `peak` is the most that was resident. `data` is what is mapped to be written, touched or not, and `held` what counts against the limit
+    of memory: that, the stack, and the page tables, which can be larger than what they lead to. `held_peak` is the most that was held: the
     peak of the address space, less what is mapped from files now.
     """
 
@@ -27,7 +28,8 @@ class Status(Struct, frozen=True, kw_only=True):
     pid: int
     peak: int
     data: int
-    data_peak: int
+    held: int
+    held_peak: int
     threads: int
 
 
@@ -35,7 +37,8 @@ class Status(Struct, frozen=True, kw_only=True):
 # has no memory, and no such lines.
 _READ_STATUS: Final = re.compile(
     rb"\nPPid:\t(\d+)\n.*?\nNSpid:\t(?:\d+\t)*(\d+)\n"
-    rb"(?:.*?\nVmPeak:\t *(\d+) kB\nVmSize:\t *(\d+) kB\n.*?\nVmHWM:\t *(\d+) kB\n.*?\nVmData:\t *(\d+) kB\n)?"
+    rb"(?:.*?\nVmPeak:\t *(\d+) kB\nVmSize:\t *(\d+) kB\n.*?\nVmHWM:\t *(\d+) kB\n"
+    rb".*?\nVmData:\t *(\d+) kB\nVmStk:\t *(\d+) kB\n.*?\nVmPTE:\t *(\d+) kB\n)?"
     rb".*?\nThreads:\t(\d+)\n",
     re.DOTALL,
 ).search
@@ -45,9 +48,16 @@ def read_status(fd: int) -> Status:
     """Return what an open /proc/PID/status says now."""
     found = _READ_STATUS(os.pread(fd, 8192, 0))
     assert found is not None, "the kernel's own words"
-    parent, pid, most, size, peak, data, threads = map(int, found.groups(b"0"))
+    parent, pid, most, size, peak, data, stack, tables, threads = map(int, found.groups(b"0"))
+    held = (data + stack + tables) * 1024
     return Status(
-        parent=parent, pid=pid, peak=peak * 1024, data=data * 1024, data_peak=(most - size + data) * 1024, threads=threads
+        parent=parent,
+        pid=pid,
+        peak=peak * 1024,
+        data=data * 1024,
+        held=held,
+        held_peak=held + (most - size) * 1024,
+        threads=threads,
     )
 
 

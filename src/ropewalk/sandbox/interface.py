@@ -69,7 +69,7 @@ class Image(Struct, frozen=True, kw_only=True):
 
 class Ended(Struct, frozen=True, kw_only=True):
     """How a process ended: by `signal`, or with `code`; both None when it is not known. `limit` names the limit that ended it
-    (`timeout`, `cpu_limit`, `protocol`: it said what is no message), None when it ended by itself or by `kill()` without a reason.
+    (`timeout`, `cpu_limit`, `memory_limit`, `thread_limit`, `protocol`: it said what is no message), None when it ended by itself or by `kill()` without a reason.
     """
 
     signal: int | None = None
@@ -78,10 +78,22 @@ class Ended(Struct, frozen=True, kw_only=True):
 
 
 class ProcessUsage(Struct, frozen=True, kw_only=True):
-    """What a process has used so far: seconds of CPU, peak bytes beyond what a waiting process has."""
+    """What a process has used so far: seconds of CPU, peak bytes beyond what a waiting process has, seconds since its start.
+
+    Of one that was ended for a limit it is what it had used when it was ended, though that may be told later.
+    """
 
     cpu: float
     memory_peak: int
+    wall: float
+
+
+class Figures(Struct, frozen=True, kw_only=True):
+    """The memory of a node for processes at a moment: bytes in all and taken, and how many wait for some."""
+
+    memory: int = 0
+    taken: int = 0
+    waiting: int = 0
 
 
 OnMessage = Callable[[GuestMessage], None]
@@ -106,7 +118,15 @@ class Process(Protocol):
         ...
 
     def start(self, message: HostMessage, limits: Limits) -> None:
-        """Send Start and set the CPU and wall limits running: when one is passed the process is killed and `on_end` says which."""
+        """Send Start and set the limits running: when one is passed the process is killed and `on_end` says which."""
+        ...
+
+    def pause(self) -> None:
+        """Read nothing more from it until `resume`; what has been read already is still delivered."""
+        ...
+
+    def resume(self) -> None:
+        """Read on."""
         ...
 
     def send(self, message: HostMessage) -> None:
@@ -125,6 +145,11 @@ class Process(Protocol):
 class Source(Protocol):
     """Gives processes."""
 
+    @property
+    def room(self) -> Figures:
+        """The memory for processes, how much of it is taken, and how many wait for some."""
+        ...
+
     async def start(self) -> None:
         """Make everything that is needed before the first process. Raises SandboxError, naming what is missing and the remedy."""
         ...
@@ -138,5 +163,8 @@ class Source(Protocol):
         ...
 
     async def take(self, image: Image) -> Process:
-        """Return a waiting process of a version, making its zygote first if it is not there. Raises RefusedImport, SandboxError."""
+        """Return a waiting process of a version, making its zygote first if it is not there. Raises RefusedImport, SandboxError.
+
+        Where there is not the room for all that it may use, this waits until there is.
+        """
         ...

@@ -1,19 +1,19 @@
 """One attempt's process, seen from the host: its connection, its limits, its end.
 
 A `ForkedProcess` has been verified and waits; then it is listened to and started; then it is ended, once. What the guest says is read
-from the event loop and handed on at once. Limits are checked lazily: the first look at its CPU clock comes when the budget could have
-been used up on every CPU of the machine, so that a short execution pays for one timer and nothing else.
+from the event loop and handed on at once. While it runs it is watched (`watch`), and looked at once more when it has had its last word: what
+it used too much of is too much also when it was over before anybody looked.
 
 Before: `zygotes`, which forks and verifies. After: the dispatcher, which listens.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 import signal
 import socket
-import time
 from collections.abc import Callable
 from enum import Enum
 from typing import Final, Protocol
@@ -23,6 +23,7 @@ import msgspec
 from ropewalk.sandbox.inspection import Status, read_status
 from ropewalk.sandbox.interface import Ended, Limits, OnEnd, OnMessage, ProcessUsage
 from ropewalk.sandbox.reactor import Reactor
+from ropewalk.sandbox.watch import Bounds, Watch, cpu_seconds
 from ropewalk.wire.control import Exit
 from ropewalk.wire.frames import MESSAGE_LIMIT_FROM_GUEST, MESSAGE_LIMIT_FROM_HOST, FrameDecoder, FrameError, encode_frames
 from ropewalk.wire.messages import Finished, GuestMessage, HostMessage, Raised
@@ -30,97 +31,15 @@ from ropewalk.wire.messages import Finished, GuestMessage, HostMessage, Raised
 READ_SIZE: Final = 64 * 1024
 """Most bytes read from one guest before others have their turn."""
 
-CPUS: Final = len(os.sched_getaffinity(0))
-"""How many processes can run at once."""
-
-MEMORY_CHECK: Final = 0.02
-"""Seconds between two looks at how much memory a process holds: it cannot fill more than some tens of megabytes meanwhile."""
-
-MEMORY_ROOM: Final = 1024 * 1024 * 1024
-"""Bytes beyond its memory limit that a process may map (RLIMIT_DATA): so that what asks for too much at once gets it, and is ended."""
+MEMORY_ROOM: Final = 3 * 1024 * 1024 * 1024
+"""Bytes beyond its memory limit that a process may map (RLIMIT_DATA): so that what asks for too much at once gets it, and is ended for it.
+A request that the kernel refuses can be caught, and leaves no trace. Only what is touched takes memory, and the watch leaves little time."""
 
 LINGER: Final = 0.0015
 """Seconds from a process's last word to its end. Ending it holds up what it did being settled, and nobody waits for it."""
 
-_SHORTEST_CHECK: Final = 0.004
-"""Seconds between two looks at a CPU clock, at the least."""
-
-_BACKSTOP: Final = 2
-"""Whole seconds of CPU beyond its limit after which the kernel itself ends a process, should the host be late."""
-
-_CPU_CLOCK_OF_PROCESS: Final = 2
-
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(GuestMessage).decode
-
-
-def cpu_seconds(pid: int) -> float:
-    """Return the CPU time that a process has used, all threads together; 0 when it is gone."""
-    try:
-        return time.clock_gettime((~pid << 3) | _CPU_CLOCK_OF_PROCESS)
-    except OSError:
-        return 0.0
-
-
-class Watch:
-    """Calls `over` when a process has used its CPU, its wall time or its memory, with the name of that limit.
-
-    It is looked at every `MEMORY_CHECK`: its CPU clock, which is cheap, and its memory when that has gone on, since only what runs can take
-    memory.
-
-    Args:
-        reactor: keeps the deadline.
-        pid: the process on the host.
-        cpu: seconds of CPU from now on.
-        wall: seconds from now.
-        has_too_much: whether it holds more memory than it may.
-        over: called at most once.
-    """
-
-    __slots__ = ("_cpu_end", "_cpu_seen", "_deadline", "_has_too_much", "_over", "_pid", "_reactor", "_wall_end")
-
-    def __init__(
-        self,
-        reactor: Reactor,
-        pid: int,
-        cpu: float,
-        wall: float,
-        has_too_much: Callable[[], bool],
-        over: Callable[[str], None],
-    ) -> None:
-        self._reactor = reactor
-        self._pid = pid
-        self._over = over
-        self._has_too_much = has_too_much
-        self._cpu_seen = cpu_seconds(pid)
-        self._cpu_end = self._cpu_seen + cpu
-        now = reactor.loop.time()
-        self._wall_end = now + wall
-        self._deadline = reactor.call_at(self._next(now), self._check)
-
-    def cancel(self) -> None:
-        """Stop watching."""
-        self._reactor.cancel(self._deadline)
-
-    def _next(self, now: float) -> float:
-        left = max((self._cpu_end - self._cpu_seen) / CPUS, _SHORTEST_CHECK)
-        return min(self._wall_end, now + min(left, MEMORY_CHECK))
-
-    def _check(self) -> None:
-        now = self._reactor.loop.time()
-        limit = self._passed(now)
-        if limit is not None:
-            self._over(limit)
-        else:
-            self._deadline = self._reactor.call_at(self._next(now), self._check)
-
-    def _passed(self, now: float) -> str | None:
-        seen, self._cpu_seen = self._cpu_seen, cpu_seconds(self._pid)
-        if self._cpu_seen >= self._cpu_end:
-            return "cpu_limit"
-        if now >= self._wall_end:
-            return "timeout"
-        return "memory_limit" if self._cpu_seen != seen and self._has_too_much() else None
 
 
 class Birth(msgspec.Struct, frozen=True, kw_only=True):
@@ -169,11 +88,12 @@ class ForkedProcess:
         self._on_end: OnEnd | None = None
         self._ended: Ended | None = None
         self._watch: Watch | None = None
-        self._memory = 0
-        self._cpu = 0.0
+        self._limits: Limits | None = None
         self._cpu_before = 0.0
+        self._began = math.inf
         self._usage: ProcessUsage | None = None
-        self._held_too_much = False
+        self._paused = False
+        self._on_left: Callable[[], None] | None = None
         reactor.watch(self._fd, self._read)
 
     @property
@@ -197,16 +117,24 @@ class ForkedProcess:
         if self._ended is not None:
             self._loop.call_soon(on_end, self._ended)
 
+    def call_when_over(self, left: Callable[[], None]) -> None:
+        """Have `left` called when it has ended, or at once when it has: what it held can be given to another."""
+        if self._state is _State.OVER:
+            left()
+        else:
+            self._on_left = left
+
     def start(self, message: HostMessage, limits: Limits) -> None:
         """See `Process.start`."""
         if self.over:
             return
         self._state = _State.RUNNING
-        self._cpu_before = cpu_seconds(self.pid)
-        self._memory = limits.memory
-        self._cpu = limits.cpu
-        self._watch = Watch(self._reactor, self.pid, limits.cpu, limits.wall, self._holds_too_much, self.kill)
-        most = int(limits.cpu) + _BACKSTOP
+        self._limits = limits
+        self._began = self._loop.time()
+        bounds = Bounds(cpu=limits.cpu, wall=limits.wall, memory=self._birth.status.held + limits.memory)
+        self._watch = self._reactor.watcher.add(self.pid, self._birth.pidfd, bounds, self._look, self._passed_a_limit)
+        self._cpu_before = self._watch.cpu
+        most = math.ceil(self._cpu_before + limits.cpu)  # should this node be late, the kernel ends it when that second is full
         try:
             resource.prlimit(self.pid, resource.RLIMIT_CPU, (most, most))
         except ProcessLookupError:
@@ -250,6 +178,18 @@ class ForkedProcess:
 
     # ── From the guest ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+    def pause(self) -> None:
+        """See `Process.pause`."""
+        if not self._paused and self._state is _State.RUNNING:
+            self._paused = True
+            self._reactor.forget(self._fd)
+
+    def resume(self) -> None:
+        """See `Process.resume`."""
+        if self._paused and self._state is _State.RUNNING:
+            self._paused = False
+            self._reactor.watch(self._fd, self._read)
+
     def _read(self) -> None:
         if self._state is _State.DYING:
             return  # it has had its last word
@@ -278,11 +218,9 @@ class ForkedProcess:
     def _deliver(self, message: GuestMessage) -> None:
         assert self._on_message is not None, "a process is listened to before it is started"
         last = type(message) is Finished or type(message) is Raised
-        if last:
-            self._usage = self._measure()
-            if self._held_too_much:
-                self.kill("memory_limit")
-                return
+        if last and (limit := self._last_look()) is not None:
+            self.kill(limit)
+            return
         self._on_message(message)
         if last and not self.over:
             self._state = _State.DYING
@@ -294,21 +232,34 @@ class ForkedProcess:
         """See `Process.usage`."""
         return self._usage or self._measure()
 
+    def _look(self) -> Status:
+        return read_status(self._birth.status_fd)
+
     def _measure(self) -> ProcessUsage:
         try:
-            status = read_status(self._birth.status_fd)
-        except OSError:
-            return ProcessUsage(cpu=0.0, memory_peak=0)
-        before = self._birth.status
-        self._held_too_much = status.data_peak - before.data_peak > self._memory
-        cpu = cpu_seconds(self.pid) - self._cpu_before
-        return ProcessUsage(cpu=max(0.0, cpu), memory_peak=max(0, status.peak - before.peak))
+            return self._used(cpu_seconds(self.pid), self._look(), self._loop.time())
+        except OSError:  # it is gone, or was never started
+            return ProcessUsage(cpu=0.0, memory_peak=0, wall=max(0.0, self._loop.time() - self._began))
 
-    def _holds_too_much(self) -> bool:
-        try:
-            return read_status(self._birth.status_fd).data - self._birth.status.data > self._memory
-        except OSError:
-            return False
+    def _used(self, cpu: float, status: Status, now: float) -> ProcessUsage:
+        peak = status.held_peak - self._birth.status.held_peak
+        return ProcessUsage(cpu=max(0.0, cpu - self._cpu_before), memory_peak=max(0, peak), wall=max(0.0, now - self._began))
+
+    def _last_look(self) -> str | None:
+        """Take note of what it has used, its last word being said; returns the limit that it has passed, if any."""
+        assert self._watch is not None
+        assert self._limits is not None
+        if self._watch.passed is not None:
+            return self._watch.passed  # and has been ended
+        self._usage = self._measure()
+        if self._usage.memory_peak > self._limits.memory:
+            return "memory_limit"
+        return "cpu_limit" if self._usage.cpu > self._limits.cpu else None
+
+    def _passed_a_limit(self) -> None:
+        """It was ended for a limit."""
+        assert self._watch is not None
+        self.kill(self._watch.passed)
 
     def kill(self, limit: str | None = None) -> None:
         """See `Process.kill`."""
@@ -323,6 +274,11 @@ class ForkedProcess:
         """Its end of the connection closed before it had finished: whatever it still does, it is ended, and its status is asked for."""
         self._state = _State.DYING
         self._reactor.forget(self._fd)
+        if self._watch is not None:
+            self._reactor.watcher.remove(self._watch)
+            if self._watch.passed is not None:
+                self.kill(self._watch.passed)
+                return
         self._usage = self._measure()
         self._signal()
         self._reactor.watch(self._birth.pidfd, self._died)
@@ -345,23 +301,37 @@ class ForkedProcess:
             self._end(Ended(code=os.WEXITSTATUS(found.status)))
 
     def _ended_by_kernel(self, number: int, found: Exit) -> bool:
-        """Whether the kernel's backstop ended it for its CPU time: the host was late."""
-        return number in (signal.SIGKILL, signal.SIGXCPU) and found.cpu - self._cpu_before >= self._cpu
+        """Whether the kernel ended it for its CPU time: the host was late."""
+        used = found.cpu - self._cpu_before
+        return self._limits is not None and number in (signal.SIGKILL, signal.SIGXCPU) and used >= self._limits.cpu
 
     def _count(self, found: Exit) -> None:
-        peak = max(0, found.peak - self._birth.status.peak)
-        self._usage = ProcessUsage(cpu=max(0.0, found.cpu - self._cpu_before), memory_peak=peak)
+        """Take note of what it has used in all: of its memory nothing is left to look at, but how much it had touched."""
+        before = self._usage or self._measure()
+        peak = max(before.memory_peak, found.peak - self._birth.status.peak)
+        self._usage = ProcessUsage(cpu=max(0.0, found.cpu - self._cpu_before), memory_peak=peak, wall=before.wall)
 
     def _end(self, ended: Ended) -> None:
+        if self._watch is not None:
+            self._reactor.watcher.remove(self._watch)
         if self._usage is None:
-            self._usage = self._measure()
+            self._usage = self._measured_by_watch() or self._measure()
         self._signal()
         self._state = _State.OVER
         self._ended = ended
         self._let_go()
         self._registry.left(self)
+        if self._on_left is not None:
+            self._on_left()
         if self._on_end is not None:
             self._loop.call_soon(self._on_end, ended)
+
+    def _measured_by_watch(self) -> ProcessUsage | None:
+        """Return what it had used when it was ended for a limit; nothing of its memory can be seen any more."""
+        watch = self._watch
+        if watch is None or watch.passed is None or watch.status is None:
+            return None
+        return self._used(watch.cpu, watch.status, watch.ended_at)
 
     def _signal(self) -> None:
         try:
@@ -370,8 +340,6 @@ class ForkedProcess:
             pass  # it has ended and been reaped
 
     def _let_go(self) -> None:
-        if self._watch is not None:
-            self._watch.cancel()
         self._reactor.forget(self._fd)
         self._reactor.forget(self._birth.pidfd)
         if self._outgoing:

@@ -1,4 +1,4 @@
-"""Readiness and deadlines of many short-lived processes, beside the event loop that does the same for everything else.
+"""Readiness, deadlines and limits of many short-lived processes, beside the event loop that does the same for everything else.
 
 An event loop's reader or timer costs tens of microseconds to add, run and remove; a process that lives for a millisecond needs several. Here
 they are an entry of an epoll set and one of a heap: the loop sees one descriptor and one timer for all of them.
@@ -14,6 +14,8 @@ import itertools
 import select
 from collections.abc import Callable
 from typing import Final
+
+from ropewalk.sandbox.watch import Watcher
 
 _MOST_EVENTS: Final = 64
 """Most descriptors that are served before the loop has its turn."""
@@ -33,10 +35,16 @@ class Deadline:
 
 
 class Reactor:
-    """Calls back when descriptors can be read and when times come, from within the event loop `loop`."""
+    """Calls back when descriptors can be read and when times come, from within the event loop `loop`.
+
+    Attributes:
+        loop: the event loop.
+        watcher: ends processes that use more than they may, and then calls back in the same way.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
+        self.watcher = Watcher(loop)
         self._epoll = select.epoll()
         self._readers: dict[int, Callback] = {}
         self._deadlines: list[tuple[float, int, Deadline]] = []
@@ -47,6 +55,7 @@ class Reactor:
 
     def close(self) -> None:
         """Call nobody back any more."""
+        self.watcher.close()
         self._readers.clear()
         self._deadlines.clear()
         if self._timer is not None:

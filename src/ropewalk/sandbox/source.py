@@ -2,7 +2,8 @@
 
 One root zygote; a version zygote for each image that was asked for lately; for each of those a few processes that wait, so that an event
 finds one ready. The pool of a version grows with how many processes it had taken from it at once and shrinks when nobody asks; what a
-version needs beyond its pool is forked on demand. Zygotes that ended, for whatever reason, are replaced when next one is needed.
+version needs beyond its pool is forked on demand. Zygotes that ended, for whatever reason, are replaced when next one is needed. All of it
+stays within the node's memory (`room`): what is kept for later is let go of first, the least recently used before others; then takers wait.
 
 Before: `zygotes`. After: the dispatcher, through `interface.Source`.
 """
@@ -11,8 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from msgspec import Struct
@@ -20,11 +23,14 @@ from msgspec.structs import replace
 
 from ropewalk.sandbox.assessment import assess
 from ropewalk.sandbox.facts import HostFacts, gather_facts
-from ropewalk.sandbox.interface import Image, SandboxError
+from ropewalk.sandbox.interface import Figures, Image, SandboxError
 from ropewalk.sandbox.launch import launch
-from ropewalk.sandbox.processes import CPUS, ForkedProcess
+from ropewalk.sandbox.memory import memory_for_guests
+from ropewalk.sandbox.processes import ForkedProcess
 from ropewalk.sandbox.profile import describe_profile, make_plan
 from ropewalk.sandbox.reactor import Deadline, Reactor
+from ropewalk.sandbox.room import PROCESS, Room
+from ropewalk.sandbox.watch import CPUS
 from ropewalk.sandbox.zygotes import RootZygote, VersionZygote, ZygoteGone
 from ropewalk.wire.control import FORK, FORK_AHEAD, Manifest
 from ropewalk.wire.plan import Plan
@@ -60,10 +66,17 @@ class ForkSource:
         settings: how much is kept ready.
         facts: what is known of the host; asked of it when None.
         unsafe: give processes that nothing isolates.
+        memory: bytes for everything in the sandbox; what the host can spare when None.
     """
 
     def __init__(
-        self, bundles: str, settings: PoolSettings | None = None, facts: HostFacts | None = None, *, unsafe: bool = False
+        self,
+        bundles: str,
+        settings: PoolSettings | None = None,
+        facts: HostFacts | None = None,
+        *,
+        unsafe: bool = False,
+        memory: int | None = None,
     ) -> None:
         self._bundles = os.path.realpath(bundles)
         self._settings = settings or PoolSettings()
@@ -73,6 +86,9 @@ class ForkSource:
         self._facts = facts
         self._unsafe = unsafe
         self._pools: OrderedDict[Image, Pool] = OrderedDict()
+        self._memory = memory
+        self._room: Room | None = None
+        self._zygotes = 0
 
     # ── Start and stop ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -86,6 +102,8 @@ class ForkSource:
             raise SandboxError(f"this host cannot isolate what the node would run: {listed}")
         self._plan = make_plan(describe_profile(self._facts, self._bundles, found.profile), self._facts)
         self._reactor = Reactor(asyncio.get_running_loop())
+        descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._room = Room(memory_for_guests() if self._memory is None else self._memory, descriptors, self._kept)
         try:
             await self._root_zygote()
         except BaseException:
@@ -125,14 +143,28 @@ class ForkSource:
 
         What a strict image's process has imported is not kept: it is described by one that is then thrown away.
         """
-        pool, manifest = await self._ready_pool(replace(image, strict=False))
+        room = await self._enter(image)
+        try:
+            pool, manifest = await self._ready_pool(replace(image, strict=False))
+        finally:
+            room.give_back(image.limits.memory)
         if image.strict:
             pool.close("it was there to describe its version")
         assert manifest is not None, "what has imported describes itself"
         return manifest
 
     async def take(self, image: Image) -> ForkedProcess:
-        """Return a process that waits, or wait for one."""
+        """Return a process that waits, or wait for one, and before that for the room that it may need."""
+        room, memory = await self._enter(image), image.limits.memory
+        try:
+            process = await self._take(image)
+        except BaseException:
+            room.give_back(memory)
+            raise
+        process.call_when_over(partial(room.give_back, memory))
+        return process
+
+    async def _take(self, image: Image) -> ForkedProcess:
         pool = self._pools.get(image)
         if pool is not None:
             self._pools.move_to_end(image)
@@ -175,14 +207,19 @@ class ForkSource:
             other.close("another version's zygote took its place")
         pool = Pool(root, image, self._settings, self._may_wait, self._pool_gone)
         self._pools[image] = pool
+        pool.zygote.ready.add_done_callback(self._weigh_zygotes)
+        self._weigh_zygotes()
         return pool
 
     def _pool_gone(self, pool: Pool) -> None:
         if self._pools.get(pool.image) is pool:
             del self._pools[pool.image]
+        self._weigh_zygotes()
 
     def _may_wait(self, pool: Pool) -> bool:
         """Whether one more process of `pool` may wait; the least recently used pool gives up one of its own for it."""
+        if self._room is None or self._room.crowded or not self._room.has(PROCESS):
+            return False
         if sum(len(other.waiting) + len(other.zygote.newborn) for other in self._pools.values()) < self._settings.total:
             return True
         for other in self._pools.values():
@@ -190,6 +227,53 @@ class ForkSource:
                 other.give_up_one()
                 return True
         return False
+
+    # ── Room ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def room(self) -> Figures:
+        """The node's memory, and how much of it is taken."""
+        return Figures() if self._room is None else self._room.figures
+
+    async def _enter(self, image: Image) -> Room:
+        """Set aside what a process of this image may need, as soon as there is so much; who asks gives it back."""
+        room = self._room
+        if room is None:
+            raise SandboxError("the sandbox is not running")
+        memory = image.limits.memory
+        if not room.crowded and self._has_room_for(image):
+            room.take(memory)
+        else:
+            await room.wait(memory, partial(self._has_room_for, image))
+        return room
+
+    def _has_room_for(self, image: Image) -> bool:
+        """Whether a process of this image may come in, with the import that it needs first; lets go of what is kept if that helps."""
+        room = self._room
+        if room is None:
+            return True  # it is told when it asks for its process
+        needed = image.limits.memory * (1 if image in self._pools else 2)
+        if room.fits(needed):
+            return True
+        spare = [pool for pool in self._pools.values() if pool.image != image]
+        if not room.has(needed, letting_go=sum(pool.memory_for_later for pool in spare)):
+            return False
+        for pool in spare:
+            while pool.waiting and not room.has(needed):
+                pool.give_up_one()
+        for pool in spare:
+            if not pool.busy and not room.has(needed):
+                pool.close("its memory was needed for another version")
+        return True
+
+    def _kept(self) -> int:
+        """Return the bytes that zygotes and living processes take, beside what was set aside for those that were taken."""
+        return self._zygotes + (self._root.living * PROCESS if self._root is not None else 0)
+
+    def _weigh_zygotes(self, _: object = None) -> None:
+        self._zygotes = sum(pool.zygote.memory for pool in self._pools.values())
+        if self._room is not None:
+            self._room.look()
 
     def _tidy(self) -> None:
         for pool in self._pools.values():
@@ -241,6 +325,11 @@ class Pool:
         return bool(self._takers) or not self.zygote.ready.done()
 
     @property
+    def memory_for_later(self) -> int:
+        """Bytes that nobody needs at this moment."""
+        return len(self.waiting) * PROCESS + (0 if self.busy else self.zygote.memory)
+
+    @property
     def ready(self) -> bool:
         """Whether the zygote has imported its module and forks."""
         return self.zygote.ready.done() and not self.zygote.closed
@@ -268,7 +357,12 @@ class Pool:
         self._takers.append(taker)
         if len(self.zygote.newborn) < len(self._takers):
             self.zygote.fork()
-        return await taker
+        try:
+            return await taker
+        except asyncio.CancelledError:
+            if taker.done() and not taker.cancelled() and not taker.exception():
+                taker.result().kill()  # it came at the moment when nobody waited for it any more
+            raise
 
     def _arrived(self, process: ForkedProcess) -> None:
         while self._takers:

@@ -25,8 +25,9 @@ import msgspec
 from ropewalk.sandbox import inspection
 from ropewalk.sandbox.interface import Image, RefusedImport, SandboxError
 from ropewalk.sandbox.launch import Launched
-from ropewalk.sandbox.processes import MEMORY_ROOM, Birth, ForkedProcess, Watch
+from ropewalk.sandbox.processes import MEMORY_ROOM, Birth, ForkedProcess
 from ropewalk.sandbox.reactor import Deadline, Reactor
+from ropewalk.sandbox.watch import THREADS, Bounds, Watch
 from ropewalk.wire.control import (
     CONTROL_LIMIT,
     FORK,
@@ -110,6 +111,7 @@ class RootZygote:
     def __init__(self, reactor: Reactor, launched: Launched, on_gone: Callable[[RootZygote], None]) -> None:
         self.pid = 0
         self.image_data = 0
+        self.image_held = 0
         self.zygotes: set[int] = set()
         """The version zygotes that live, by their numbers inside: how they end is of interest."""
         self.ready: asyncio.Future[None] = reactor.loop.create_future()
@@ -227,15 +229,13 @@ class RootZygote:
         match report:
             case Ready():
                 self._launched.forget_launcher()
-                self.image_data = self._data_of(self.pid)
+                status = inspection.status_of(self.pid)
+                self.image_data, self.image_held = status.data, status.held
                 self.ready.set_result(None)
             case Spawned():
                 self._answered()
             case Exits():
                 self._note(report)
-
-    def _data_of(self, pid: int) -> int:
-        return inspection.status_of(pid).data
 
     # ── How processes ended ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -322,6 +322,8 @@ class VersionZygote:
         self.image = image
         self.ready: asyncio.Future[Manifest | None] = reactor.loop.create_future()
         self.newborn: dict[int, _Newborn] = {}
+        self.memory = image.limits.memory
+        """What it may take beyond the root zygote while it imports; from then on, what it has taken."""
         self._reactor = reactor
         self._root = root
         self._on_process = on_process
@@ -356,7 +358,7 @@ class VersionZygote:
         self._closed = True
         self._reactor.cancel(self._confining)
         if self._watch is not None:
-            self._watch.cancel()
+            self._reactor.watcher.remove(self._watch)
         if self._stuck is not None:
             self._reactor.cancel(self._stuck)
         self._reactor.forget(self._control.fileno())
@@ -402,7 +404,8 @@ class VersionZygote:
         self._inner_pid = inspection.status_of(pid).pid
         self._root.zygotes.add(self._inner_pid)
         self._reactor.cancel(self._confining)
-        self._watch = Watch(self._reactor, pid, IMPORT_SECONDS, IMPORT_SECONDS, self._holds_too_much, self._import_over)
+        bounds = Bounds(cpu=IMPORT_SECONDS, wall=IMPORT_SECONDS, memory=self._root.image_held + self.image.limits.memory)
+        self._watch = self._reactor.watcher.add(pid, self._pidfd, bounds, self._look, self._passed_a_limit)
         self._limit_memory(self._root.image_data)
         image, limits = self.image, self.image.limits
         request = Import(module=image.module, cls=image.cls, memory=limits.memory, cpu=limits.cpu, strict=image.strict)
@@ -412,16 +415,20 @@ class VersionZygote:
         _, hard = resource.prlimit(self._pid, resource.RLIMIT_DATA)
         resource.prlimit(self._pid, resource.RLIMIT_DATA, (image + self.image.limits.memory + MEMORY_ROOM, hard))
 
-    def _holds_too_much(self) -> bool:
-        try:
-            return inspection.status_of(self._pid).data - self._root.image_data > self.image.limits.memory
-        except OSError:
-            return False
+    def _look(self) -> inspection.Status:
+        return inspection.status_of(self._pid)
+
+    def _passed_a_limit(self) -> None:
+        assert self._watch is not None
+        assert self._watch.passed is not None
+        self._import_over(self._watch.passed)
 
     def _import_over(self, limit: str) -> None:
         module = self.image.module
         if limit == "memory_limit":
             text = f"importing {module} took more than {self.image.limits.memory:,} bytes of memory"
+        elif limit == "thread_limit":
+            text = f"importing {module} started more than {THREADS} threads"
         else:
             what = "CPU time" if limit == "cpu_limit" else "time"
             text = f"importing {module} took more than {IMPORT_SECONDS:g} s of {what}"
@@ -431,6 +438,8 @@ class VersionZygote:
         if not self._pid or self.ready.done():
             self.close("the version zygote ended")
             return
+        if self._watch is not None and self._watch.passed is not None:
+            return  # it was ended, which is about to be told
         self._reactor.forget(self._control.fileno())
         _kill(self._pidfd)  # should it have closed its end only
         self._reactor.watch(self._pidfd, self._died)
@@ -461,22 +470,23 @@ class VersionZygote:
         return RefusedImport("protocol", f"importing {self.image.module} broke what the sandbox runs it with")
 
     def _accept(self, manifest: Manifest | None) -> None:
-        if self._holds_too_much():
+        status = self._look()
+        if status.held - self._root.image_held > self.image.limits.memory:
             self._import_over("memory_limit")
             return
-        problem = self._problem()
+        problem = self._problem(status.threads)
         if problem is not None:
             self._fail(RefusedImport("InvalidModule", problem))
             return
         assert self._watch is not None
-        self._watch.cancel()
-        self._limit_memory(inspection.status_of(self._pid).data)
+        self._reactor.watcher.remove(self._watch)
+        self._limit_memory(status.data)
+        self.memory = max(0, status.held - self._root.image_held)
         self.ready.set_result(manifest)
 
-    def _problem(self) -> str | None:
+    def _problem(self, threads: int) -> str | None:
         """What the import has left behind that attempts would share, if anything."""
         module = self.image.module
-        threads = inspection.status_of(self._pid).threads
         if threads != 1:
             return f"importing {module} started {threads - 1} thread(s) that still run: start them in the twist's methods"
         if not inspection.holds_only(self._pid, *self._inodes):

@@ -29,7 +29,6 @@ NOT_APPLIED: Final = frozenset(
     {
         "key",
         "limit_respond",
-        "node_memory",
         "public_url",
     },
 )
@@ -51,6 +50,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: int = 8420
     concurrency: int = 8
+    node_memory: int | None = None
     limit_cpu: float = 60.0
     limit_wall: float = 120.0
     limit_memory: int = 128 * 1024 * 1024
@@ -145,6 +145,11 @@ def parse_size(value: object) -> int:
     return size
 
 
+def _size_or_auto(value: object) -> int | None:
+    """Return a size in bytes, None for what the machine can spare."""
+    return None if value is None or value == "auto" else parse_size(value)
+
+
 def parse_duration(value: object) -> float:
     """Return a duration in seconds: a number, or text such as `90s`, `1.5m`, `250ms`, `2h`.
 
@@ -237,6 +242,11 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting("host", _text, "The address that `serve` listens on."),
     Setting("port", _whole(0, 65535), "The port that `serve` listens on; 0 takes any free one."),
     Setting("concurrency", _whole(1, 1024), "Executions that a node runs at once."),
+    Setting(
+        "node_memory",
+        _size_or_auto,
+        "Memory of a node's executions together; auto: three quarters of what is free when it starts.",
+    ),
     Setting("limit_cpu", parse_duration, "CPU time of one execution."),
     Setting("limit_wall", parse_duration, "Wall time of one execution."),
     Setting("limit_memory", parse_size, "Memory of one execution beyond the pristine image."),
@@ -283,7 +293,18 @@ def load(flags: Mapping[str, object], environ: Mapping[str, str], directory: Pat
             continue
         values[name] = _parsed(name, given, source)
         sources[name] = source
-    return Settings(**values, sources=sources, not_applied=tuple(not_applied))
+    settings = Settings(**values, sources=sources, not_applied=tuple(not_applied))
+    _check_memory(settings)
+    return settings
+
+
+def _check_memory(settings: Settings) -> None:
+    """Raise SettingsError when the node would have no room for one execution."""
+    if settings.node_memory is not None and settings.node_memory < settings.limit_memory:
+        raise SettingsError(
+            f"node_memory ({settings.sources['node_memory']}): {settings.node_memory:,} bytes are less than one execution may use, "
+            f"limit_memory = {settings.limit_memory:,} bytes: raise the one or lower the other"
+        )
 
 
 _Given = tuple[str, object, str]

@@ -9,13 +9,19 @@ from ropewalk.web.app import Figures
 
 async def figures(service: Service, node: Node) -> Figures:
     """Return the figures of this moment."""
-    load, stats, counts = await service.storage.workload(), service.storage.stats(), node.counts
+    load, stats, counts, room = await service.storage.workload(), service.storage.stats(), node.counts, node.room
     return {
         "ropewalk_attempts_total": ("Attempts that ended on this node.", counts.executions),
         "ropewalk_attempts_succeeded_total": ("Attempts that succeeded on this node.", counts.succeeded),
         "ropewalk_attempts_failed_total": ("Attempts that failed on this node.", counts.failed),
         "ropewalk_attempts_lost_total": ("Attempts whose lease or sandbox was lost on this node.", counts.lost),
         "ropewalk_node_running": ("Leases that this node holds now.", node.running),
+        "ropewalk_node_memory_bytes": ("Memory of this node for executions.", room.memory),
+        "ropewalk_node_memory_taken_bytes": (
+            "What of it is set aside for executions that run, and held for those to come.",
+            room.taken,
+        ),
+        "ropewalk_node_waiting_for_room": ("Executions that this node has claimed and that wait for memory.", room.waiting),
         "ropewalk_ready": ("Executions of the database that are ready to run.", load.ready),
         "ropewalk_running": ("Executions of the database that run now, on any node.", load.running),
         "ropewalk_backing_off": ("Executions of the database that wait for a retry.", load.backing_off),

@@ -20,6 +20,7 @@ from ropewalk.dispatch.dispatcher import Counts, Dispatcher
 from ropewalk.dispatch.versions import Versions
 from ropewalk.egress.fetch import Fetcher
 from ropewalk.egress.patterns import parse_pattern
+from ropewalk.sandbox.interface import Figures, Source
 from ropewalk.service.doorbell import SUFFIX, Doorbell
 from ropewalk.service.membership import Membership
 from ropewalk.service.service import Service
@@ -57,6 +58,7 @@ class Node:
         self._lost = asyncio.Event()
         self._membership = Membership(service.storage, service.clock, service.nodes_directory, self._lost.set)
         self._dispatcher: Dispatcher | None = None
+        self._source: Source | None = None
 
     @property
     def id(self) -> str:
@@ -72,6 +74,11 @@ class Node:
     def running(self) -> int:
         """How many executions run here now."""
         return self._dispatcher.running if self._dispatcher else 0
+
+    @property
+    def room(self) -> Figures:
+        """Its memory for executions, and how much of it is taken."""
+        return self._source.room if self._source else Figures()
 
     def wake(self) -> None:
         """Have it look for work now: for what stores events in this very process, and has no need to ring."""
@@ -155,7 +162,7 @@ class Node:
     async def _assemble(self, stack: contextlib.AsyncExitStack) -> Dispatcher:
         """Start the parts, each before those that need it; the stack stops them in reverse."""
         service, settings = self._service, self._service.settings
-        source = await service.sandbox()
+        source = self._source = await service.sandbox()
         fetcher = Fetcher(private=[parse_pattern(text) for text in settings.allow_private])
         await fetcher.start()
         stack.push_async_callback(fetcher.stop)

@@ -64,7 +64,7 @@ class Service:
         if self._source is None:
             directory = self.settings.bundles_directory.absolute()
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            source = ForkSource(str(directory))
+            source = ForkSource(str(directory), memory=self.settings.node_memory)
             await source.start()
             self._source = source
         return self._source

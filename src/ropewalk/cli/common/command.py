@@ -62,7 +62,7 @@ def running_settings() -> list[str]:
     """Return the settings that matter to whatever runs executions."""
     from ropewalk.service.config import SETTINGS
 
-    return ["allow_private", *(setting.name for setting in SETTINGS if setting.name.startswith("limit_"))]
+    return ["allow_private", "node_memory", *(setting.name for setting in SETTINGS if setting.name.startswith("limit_"))]
 
 
 def _remember(name: str) -> Callable[[click.Context, click.Parameter, str | None], None]:
