@@ -169,6 +169,13 @@ async def test_calls_over_the_budget_end_the_attempt_however_they_are_made(lasti
     assert (await says(lasting, instance, reads)).type == "request_limit"
 
 
+async def test_nothing_is_kept_under_a_namespace_that_is_not_declared(lasting: Runtime, instance: str) -> None:
+    """It would cost the node what no limit counts."""
+    why = await says(lasting, instance, frame(StoreWrite(id=0, ns="x" * 1_000_000, items={"key": b"1"})))
+    assert why.type == "PermissionDenied"
+    assert len(why.message) < 1_000
+
+
 # ── Messages whose fields are hostile ─────────────────────────────────────────────────────────────────────────────────────────
 
 NAN, INF = float("nan"), float("inf")

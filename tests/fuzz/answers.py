@@ -252,13 +252,16 @@ class Bed:
                 left.unlink()
 
     async def _attempt(self, choices: Choices, storage: Storage) -> None:
-        host = replace(self._host, storage=storage, limits=choices.pick(_LIMITS))
+        limits = choices.pick(_LIMITS)
+        host = replace(self._host, storage=storage, limits=limits)
         attempt = Attempt(host, self._claim, _VERSION, PriorityRecord(id="home", title="home"), lambda: True)
         with self._stand.process() as (process, theirs):
             running = asyncio.create_task(attempt.run(process))
             guest = Guest(theirs, [*self._heard], running.done)
             await _talk(choices, guest)
             outcome = await running
+        held = len(msgspec.msgpack.encode(outcome.effects))
+        assert held < 4 * limits.effect_bytes + 1_000 * limits.effect_rows, f"{held:,} bytes of effects are held"
         assert isinstance(outcome.ending, Succeeded | Failed), outcome.ending
         await Settler(storage, self._clock, NODE).settle(outcome, RetryInfo(), claim_next=False)
         (ended,) = await storage.attempts(self._claim.execution.id)

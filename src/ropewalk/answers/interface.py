@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import msgspec
 from msgspec import Struct
 
-from ropewalk.errors import InvalidValue, ValueTooLarge
+from ropewalk.errors import InvalidValue, PermissionDenied, ValueTooLarge
 from ropewalk.storage.records import AnyEffect, Claim
 
 if TYPE_CHECKING:
@@ -106,6 +106,11 @@ class Session:
         if self._tools is None:
             self._tools = {tool.ns: tool for tool in self.manifest.tools}
         return self._tools.get(ns)
+
+    def require_tool(self, ns: str) -> None:
+        """Raise PermissionDenied unless the manifest declares a tool at the path `ns`: nothing is kept under another name."""
+        if self.tool(ns) is None:
+            raise PermissionDenied(f"the twist declares no tool at {ns[:80]!r}: add one as a class attribute and deploy again")
 
     def add(self, effect: AnyEffect, size: int = 0) -> None:
         """Append an effect whose payload has `size` bytes.

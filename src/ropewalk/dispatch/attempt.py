@@ -240,6 +240,8 @@ class Attempt:
     async def _answer(self, call: AnyCall) -> None:
         """Answer one call. Whatever goes wrong here is the guest's error, or ends this attempt."""
         try:
+            if call.ns:
+                self._session.require_tool(call.ns)
             value = await ANSWERS[type(call)](self._session, call)
             reply: Answer | FailureMessage = Answer(id=call.id, value=_NOTHING if value is None else _encoded(value))
         except (errors.RopewalkError, ValueError, TypeError) as error:
