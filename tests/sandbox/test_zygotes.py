@@ -11,10 +11,20 @@ import pytest
 
 from ropewalk.sandbox import zygotes
 from ropewalk.sandbox.interface import Ended, Image, Limits, RefusedImport, SandboxError
-from tests.harness.processes import zygote_tree
+from tests.harness.processes import children, living, zygote_tree
+from tests.harness.waiting import eventually
 from tests.sandbox.bench import Bench
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+HELPER = """
+import time
+from ropewalk.guest import kernel, zygote
+if kernel.clone(zygote._FORK_FLAGS) == 0:
+    time.sleep(60)
+"""
+"""Makes a process that goes on."""
 
 
 async def refusal(bench: Bench, code: str) -> RefusedImport:
@@ -58,9 +68,10 @@ async def test_a_bundle_is_a_folders_name(bench: Bench, name: str) -> None:
         ("held = open(__file__)", "left files, sockets or an event loop open"),
         ("import asyncio; loop = asyncio.new_event_loop()", "left files, sockets or an event loop open"),
         ("import os; os.dup2(os.pipe()[0], 0)", "left files, sockets or an event loop open"),
+        (HELPER, "started 1 process(es)"),
         ("import os; os.write(3, b'noise')", "broke what the sandbox runs it with"),
     ],
-    ids=["exit", "exit-3", "segfault", "close", "thread", "file", "loop", "replaced", "noise"],
+    ids=["exit", "exit-3", "segfault", "close", "thread", "file", "loop", "replaced", "process", "noise"],
 )
 async def test_an_import_that_leaves_something_behind_is_refused(bench: Bench, code: str, says: str) -> None:
     assert says in (await refusal(bench, code)).message
@@ -76,6 +87,20 @@ async def test_an_import_that_wants_too_much_memory_is_refused(bench: Bench) -> 
     refused = await refusal(bench, "held = bytearray(200 << 20)")
     assert refused.type == "memory_limit"
     assert "134,217,728 bytes" in refused.message
+
+
+async def test_processes_that_an_import_makes_end_with_it(own_bench: Callable[[], Bench]) -> None:
+    doubling = "from ropewalk.guest import kernel, zygote\nfor _ in range(8): kernel.clone(zygote._FORK_FLAGS)\nimport time; time.sleep(60)"
+    async with own_bench().running() as bench:
+        assert (await refusal(bench, doubling)).type == "thread_limit"
+        root = bench.source._root
+        assert root is not None
+        await eventually(lambda: nobody_lives(root.pid), "the processes to be gone")
+
+
+async def nobody_lives(root: int) -> bool:
+    """Whether a process has no children that live."""
+    return not list(living(children(root)))
 
 
 async def test_a_zygote_that_keeps_a_connection_gives_no_process(bench: Bench) -> None:
@@ -95,13 +120,13 @@ async def test_a_zygote_that_keeps_a_connection_gives_no_process(bench: Bench) -
 
     kernel.clone = keep
     """
-    with pytest.raises(SandboxError):
+    with pytest.raises(RefusedImport, match="kept the connection"):
         await bench.source.take(bench.twist("return 1", before))
 
 
 async def test_a_process_that_keeps_another_descriptor_is_not_given(bench: Bench) -> None:
     before = "import os\ndup2 = os.dup2\nos.dup2 = lambda old, new: (dup2(old, new), os.dup(new))"
-    with pytest.raises(SandboxError):
+    with pytest.raises(RefusedImport, match="not what was asked for"):
         await bench.source.take(bench.twist("return 1", before))
 
 

@@ -75,6 +75,30 @@ def open_status(pid: int) -> int:
     return os.open(f"/proc/{pid}/status", os.O_RDONLY | os.O_CLOEXEC)
 
 
+def children_of(pid: int) -> list[int]:
+    """Return the processes that a process of one thread is the parent of, those that are not reaped yet included."""
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as children:
+            return [int(child) for child in children.read().split()]
+    except FileNotFoundError:  # a kernel without CONFIG_PROC_CHILDREN
+        return [one for one in map(int, filter(str.isdigit, os.listdir("/proc"))) if _parent_of(one) == pid]
+
+
+def _parent_of(pid: int) -> int:
+    try:
+        return status_of(pid).parent
+    except OSError:
+        return 0
+
+
+def mounts_of(pid: int) -> str | None:
+    """Return which mount namespace a process lives in; None when it has ended."""
+    try:
+        return os.readlink(f"/proc/{pid}/ns/mnt")
+    except OSError:
+        return None
+
+
 class Descriptors:
     """The open descriptors of a process, looked at again and again."""
 

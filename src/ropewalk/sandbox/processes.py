@@ -35,6 +35,9 @@ MEMORY_ROOM: Final = 3 * 1024 * 1024 * 1024
 """Bytes beyond its memory limit that a process may map (RLIMIT_DATA): so that what asks for too much at once gets it, and is ended for it.
 A request that the kernel refuses can be caught, and leaves no trace. Only what is touched takes memory, and the watch leaves little time."""
 
+WAITING_CPU: Final = 1.0
+"""Seconds of CPU that a process may use before its event comes: getting ready takes milliseconds."""
+
 LINGER: Final = 0.0015
 """Seconds from a process's last word to its end. Ending it holds up what it did being settled, and nobody waits for it."""
 
@@ -110,6 +113,13 @@ class ForkedProcess:
     def over(self) -> bool:
         """Whether it has ended, or said what it may not while it waited."""
         return self._state in (_State.DYING, _State.OVER)
+
+    def does_more_than_wait(self, memory: int) -> bool:
+        """Whether it computes, or has taken more than `memory` bytes, though its event has not come."""
+        try:
+            return cpu_seconds(self.pid) > WAITING_CPU or self._look().held - self._birth.status.held > memory
+        except OSError:
+            return False  # it has ended: the connection says so
 
     def listen(self, on_message: OnMessage, on_end: OnEnd) -> None:
         """See `Process.listen`."""

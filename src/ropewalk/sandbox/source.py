@@ -11,6 +11,7 @@ Before: `zygotes`. After: the dispatcher, through `interface.Source`.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import resource
 from collections import OrderedDict, deque
@@ -23,7 +24,7 @@ from msgspec.structs import replace
 
 from ropewalk.sandbox.assessment import assess
 from ropewalk.sandbox.facts import HostFacts, gather_facts
-from ropewalk.sandbox.interface import Figures, Image, SandboxError
+from ropewalk.sandbox.interface import Figures, Image, RefusedImport, SandboxError
 from ropewalk.sandbox.launch import launch
 from ropewalk.sandbox.memory import memory_for_guests
 from ropewalk.sandbox.processes import ForkedProcess
@@ -31,15 +32,24 @@ from ropewalk.sandbox.profile import describe_profile, make_plan
 from ropewalk.sandbox.reactor import Deadline, Reactor
 from ropewalk.sandbox.room import PROCESS, Room
 from ropewalk.sandbox.watch import CPUS
-from ropewalk.sandbox.zygotes import RootZygote, VersionZygote, ZygoteGone
+from ropewalk.sandbox.zygotes import RootZygote, VersionZygote, ZygoteGone, ZygoteMisbehaved
 from ropewalk.wire.control import FORK, FORK_AHEAD, Manifest
 from ropewalk.wire.plan import Plan
 
 START_SECONDS: Final = 30.0
 """How long a root zygote may take until it stands by."""
 
+ROUNDS: Final = 10.0
+"""Seconds between two looks at what nobody waits for. A fork that was asked for, or a new zygote, takes less (`zygotes.CONFINE_SECONDS`), so
+that a process which is unknown for that long was not asked for."""
+
+_OTHERWISE: Final = "`ropewalk doctor` says more; --unsafe-no-sandbox runs code that you trust without any isolation"
+
 _TRIES: Final = 4
 """How many zygotes may end under one `take` before it gives up."""
+
+
+_logger: Final = logging.getLogger(__name__)
 
 
 class PoolSettings(Struct, frozen=True, kw_only=True):
@@ -99,7 +109,7 @@ class ForkSource:
         found = assess(self._facts, unsafe=self._unsafe)
         if found.problems:
             listed = "; ".join(f"{problem.means}: {problem.detail}" for problem in found.problems)
-            raise SandboxError(f"this host cannot isolate what the node would run: {listed}")
+            raise SandboxError(f"this host cannot isolate what the node would run: {listed}. {_OTHERWISE}")
         self._plan = make_plan(describe_profile(self._facts, self._bundles, found.profile), self._facts)
         self._reactor = Reactor(asyncio.get_running_loop())
         descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -110,6 +120,7 @@ class ForkSource:
             await self.stop()
             raise
         self._reactor.call_later(self._settings.fresh, self._tidy)
+        self._reactor.call_later(ROUNDS, self._make_rounds)
 
     async def stop(self) -> None:
         """End the root zygote, and with it every process."""
@@ -176,6 +187,10 @@ class ForkSource:
                 if pool is None or not pool.ready:
                     pool, _ = await self._ready_pool(image)
                 return await pool.take()
+            except ZygoteMisbehaved as misbehaved:
+                raise RefusedImport(
+                    "protocol", f"importing {image.module} broke what the sandbox runs it with: {misbehaved}"
+                ) from None
             except ZygoteGone:
                 pool = None
         raise SandboxError(f"{_TRIES} zygotes of {image.module} ended one after another, before they gave a process")
@@ -281,6 +296,14 @@ class ForkSource:
         if self._reactor is not None:
             self._reactor.call_later(self._settings.fresh, self._tidy)
 
+    def _make_rounds(self) -> None:
+        for pool in list(self._pools.values()):
+            pool.look_again()
+        if self._root is not None and self._root.ready.done():
+            self._root.end_strays()
+        if self._reactor is not None:
+            self._reactor.call_later(ROUNDS, self._make_rounds)
+
 
 class Pool:
     """A version's zygote with the processes that wait, and the takers who wait for one.
@@ -350,7 +373,7 @@ class Pool:
         if process is not None:
             return process
         if self.zygote.closed:
-            raise ZygoteGone("the version zygote ended")
+            raise self.zygote.gone
         self._used_at = self._loop.time()
         self._target = min(self._settings.most, self._target + 1)
         taker: asyncio.Future[ForkedProcess] = self._loop.create_future()
@@ -397,6 +420,14 @@ class Pool:
         while len(self.waiting) > self._target:
             self.give_up_one()
 
+    def look_again(self) -> None:
+        """End what does more than it was asked to: the zygote, and processes that wait."""
+        if self.ready:
+            self.zygote.look_again()
+        for process in [one for one in self.waiting if one.does_more_than_wait(self.image.limits.memory)]:
+            _logger.warning("a process of %s was ended: it did more than wait for its event", self.image.module)
+            process.kill()
+
     def give_up_one(self) -> None:
         """End one of the processes that wait."""
         self.waiting.popleft().kill()
@@ -409,6 +440,6 @@ class Pool:
         self.waiting.clear()
         for taker in self._takers:
             if not taker.done():
-                taker.set_exception(ZygoteGone("the version zygote ended"))
+                taker.set_exception(zygote.gone)
         self._takers.clear()
         self._on_gone(self)

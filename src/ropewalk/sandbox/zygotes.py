@@ -17,17 +17,20 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable, Iterable
+from fcntl import ioctl
 from functools import partial
+from termios import TIOCOUTQ
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from ropewalk.sandbox import inspection
 from ropewalk.sandbox.interface import Image, RefusedImport, SandboxError
 from ropewalk.sandbox.launch import Launched
 from ropewalk.sandbox.processes import MEMORY_ROOM, Birth, ForkedProcess
 from ropewalk.sandbox.reactor import Deadline, Reactor
-from ropewalk.sandbox.watch import THREADS, Bounds, Watch
+from ropewalk.sandbox.watch import THREADS, Bounds, Watch, cpu_seconds
 from ropewalk.wire.control import (
     CONTROL_LIMIT,
     FORK,
@@ -60,6 +63,7 @@ CONFINE_SECONDS: Final = 10.0
 """How long a new zygote may take until it has confined itself."""
 
 _logger: Final = logging.getLogger(__name__)
+_NONE: Final = bytes(4)
 _CREDENTIALS: Final = struct.Struct("iII")
 _ANCILLARY: Final = socket.CMSG_SPACE(_CREDENTIALS.size)
 _encode: Final = msgspec.msgpack.Encoder().encode
@@ -67,8 +71,22 @@ _decode_report: Final = msgspec.msgpack.Decoder(RootReport).decode
 _decode_zygote_report: Final = msgspec.msgpack.Decoder(ZygoteReport).decode
 
 
+UNASKED_CPU: Final = 1.0
+"""Seconds of CPU between two rounds that a version zygote may use for other things than forking."""
+
+FORK_CPU: Final = 0.05
+"""Seconds of CPU that a fork may cost a version zygote."""
+
+STRAY_SECONDS: Final = 0.5
+"""For how long strays are ended that go on making others. Ending one takes a hundredth of what making one does."""
+
+
 class ZygoteGone(SandboxError):
     """The zygote ended, or was ended, before it could give what was asked of it: ask another."""
+
+
+class ZygoteMisbehaved(ZygoteGone):
+    """The zygote was ended for what only the author's code can have made it do: another one would do it too."""
 
 
 def _receive(connection: socket.socket, size: int) -> tuple[bytes, int]:
@@ -88,6 +106,15 @@ def _kill(pidfd: int) -> None:
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
     except ProcessLookupError:
         pass  # it has ended and been reaped
+
+
+def _end(pid: int) -> None:
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    _kill(pidfd)
+    os.close(pidfd)
 
 
 def _how(found: Exit | None) -> str:
@@ -114,6 +141,9 @@ class RootZygote:
         self.image_held = 0
         self.zygotes: set[int] = set()
         """The version zygotes that live, by their numbers inside: how they end is of interest."""
+        self.hosts: set[int] = set()
+        """The same, by their numbers on the host."""
+        self._unknown: set[int] = set()
         self.ready: asyncio.Future[None] = reactor.loop.create_future()
         self.reactor = reactor
         self._launched = launched
@@ -254,6 +284,20 @@ class RootZygote:
             del self._living[process.inner_pid]
             self._deaths.pop(process.inner_pid, None)
 
+    @property
+    def attempts(self) -> set[int]:
+        """The processes that live, those that wait included, by their numbers on the host."""
+        return {process.pid for process in self._living.values()}
+
+    def end_strays(self) -> None:
+        """End the processes that nobody has asked for. To be called every few seconds: what is no one's twice in a row is a stray."""
+        known = self.attempts | self.hosts
+        unknown = {pid for pid in inspection.children_of(self.pid) if pid not in known}
+        for pid in unknown & self._unknown:
+            _logger.warning("process %d, which a version zygote made for itself, was ended", pid)
+            _end(pid)
+        self._unknown = unknown
+
     def autopsy(self, pid: int, done: Callable[[Exit | None], None]) -> None:
         """Find out how the process of this number inside, which has ended, did."""
         if self._closed:
@@ -332,7 +376,12 @@ class VersionZygote:
         self._inner_pid = 0
         self._pidfd = -1
         self._descriptors: inspection.Descriptors | None = None
+        self._mounts: str | None = None
+        self._forks = 0
+        self._seen = (0.0, 0)
         self._closed = False
+        self._why = ""
+        self._misbehaved = False
         self._watch: Watch | None = None
         self._stuck: Deadline | None = None
         self._control, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -351,11 +400,23 @@ class VersionZygote:
         """Whether it is of no more use."""
         return self._closed
 
+    @property
+    def gone(self) -> ZygoteGone:
+        """Why it is of no more use."""
+        return ZygoteMisbehaved(self._why) if self._misbehaved else ZygoteGone(self._why)
+
+    def end(self, misdeed: str) -> None:
+        """Close it for what only the author's code can have made it do."""
+        _logger.warning("a process that had imported %s was ended: it %s", self.image.module, misdeed)
+        self._misbehaved = True
+        self.close(f"its version's zygote {misdeed}")
+
     def close(self, why: str = "the version zygote was stopped") -> None:
-        """End it. Processes that it made live on; those that were asked for will not come."""
+        """End it. Processes that were asked of it live on; those that were asked for will not come, and there will be no others."""
         if self._closed:
             return
         self._closed = True
+        self._why = why
         self._reactor.cancel(self._confining)
         if self._watch is not None:
             self._reactor.watcher.remove(self._watch)
@@ -368,14 +429,51 @@ class VersionZygote:
             self._descriptors.close()
             self._reactor.forget(self._pidfd)
             self._root.zygotes.discard(self._inner_pid)
+            self._root.hosts.discard(self._pid)
             _kill(self._pidfd)
             os.close(self._pidfd)
+            self._end_strays()
         for newborn in list(self.newborn.values()):
             self._drop(newborn)
         if not self.ready.done():
-            self.ready.set_exception(ZygoteGone(why))
+            self.ready.set_exception(self.gone)
             self.ready.exception()  # whether anyone waits for it is no concern of the event loop's
         self._on_gone(self)
+
+    # ── Strays ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _strays(self) -> list[int]:
+        """Return the processes that nobody has asked for: all in its mount namespace, but for it and the attempts that live."""
+        known = self._root.attempts
+        return [pid for pid in self._forked() if pid not in known]
+
+    def _forked(self) -> list[int]:
+        """Return the processes that see what it sees, asked for or not.
+
+        Where it has no namespace of its own they cannot be told from those of others, and only `RootZygote.end_strays` ends them.
+        """
+        if self._mounts is None or self._root.closed:
+            return []
+        others = (pid for pid in inspection.children_of(self._root.pid) if pid != self._pid)
+        return [pid for pid in others if inspection.mounts_of(pid) == self._mounts]
+
+    def _end_strays(self) -> None:
+        give_up_at = self._reactor.loop.time() + STRAY_SECONDS
+        while (strays := self._strays()) and self._reactor.loop.time() < give_up_at:
+            for pid in strays:
+                _end(pid)
+
+    def look_again(self) -> None:
+        """End it when it does what nobody has asked it to. To be called every few seconds, once it is ready."""
+        try:
+            held = self._look().held - self._root.image_held
+        except OSError:
+            return  # it has ended: the connection says so
+        (cpu, forks), self._seen = self._seen, (cpu_seconds(self._pid), self._forks)
+        if self._seen[0] - cpu > UNASKED_CPU + FORK_CPU * (self._forks - forks):
+            self.end("computes though nobody has asked it to")
+        elif held > self.memory + self.image.limits.memory:
+            self.end(f"took {held:,} bytes of memory, after its import")
 
     # ── Import ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -391,7 +489,7 @@ class VersionZygote:
         elif not self._pid:
             self._fail(SandboxError(f"a version zygote could not be confined: {packet.decode(errors='replace')}"))
         elif self.ready.done():
-            self.close("the version zygote spoke out of turn")
+            self.end("spoke out of turn")
         else:
             self._imported(packet)
 
@@ -403,9 +501,12 @@ class VersionZygote:
         self._pid, self._pidfd, self._descriptors = pid, os.pidfd_open(pid), inspection.Descriptors(pid)
         self._inner_pid = inspection.status_of(pid).pid
         self._root.zygotes.add(self._inner_pid)
+        self._root.hosts.add(pid)
+        mounts = inspection.mounts_of(pid)
+        self._mounts = mounts if mounts != inspection.mounts_of(self._root.pid) else None
         self._reactor.cancel(self._confining)
         bounds = Bounds(cpu=IMPORT_SECONDS, wall=IMPORT_SECONDS, memory=self._root.image_held + self.image.limits.memory)
-        self._watch = self._reactor.watcher.add(pid, self._pidfd, bounds, self._look, self._passed_a_limit)
+        self._watch = self._reactor.watcher.add(pid, self._pidfd, bounds, self._look_at_import, self._passed_a_limit)
         self._limit_memory(self._root.image_data)
         image, limits = self.image, self.image.limits
         request = Import(module=image.module, cls=image.cls, memory=limits.memory, cpu=limits.cpu, strict=image.strict)
@@ -418,6 +519,11 @@ class VersionZygote:
     def _look(self) -> inspection.Status:
         return inspection.status_of(self._pid)
 
+    def _look_at_import(self) -> inspection.Status:
+        """Count the processes that it has made among its threads, from whatever thread this is called: it may have none."""
+        status = self._look()
+        return replace(status, threads=status.threads + len(self._forked()))
+
     def _passed_a_limit(self) -> None:
         assert self._watch is not None
         assert self._watch.passed is not None
@@ -428,7 +534,7 @@ class VersionZygote:
         if limit == "memory_limit":
             text = f"importing {module} took more than {self.image.limits.memory:,} bytes of memory"
         elif limit == "thread_limit":
-            text = f"importing {module} started more than {THREADS} threads"
+            text = f"importing {module} started more than {THREADS} threads or processes"
         else:
             what = "CPU time" if limit == "cpu_limit" else "time"
             text = f"importing {module} took more than {IMPORT_SECONDS:g} s of {what}"
@@ -482,6 +588,7 @@ class VersionZygote:
         self._reactor.watcher.remove(self._watch)
         self._limit_memory(status.data)
         self.memory = max(0, status.held - self._root.image_held)
+        self._seen = (cpu_seconds(self._pid), 0)
         self.ready.set_result(manifest)
 
     def _problem(self, threads: int) -> str | None:
@@ -495,6 +602,8 @@ class VersionZygote:
             )
         if inspection.writable_shared_mappings(self._pid):
             return f"importing {module} left shared memory mapped: map it in the twist's methods"
+        if strays := self._strays():
+            return f"importing {module} started {len(strays)} process(es): a twist may have none but its own"
         return None
 
     def _fail(self, why: RefusedImport | SandboxError) -> None:
@@ -526,6 +635,7 @@ class VersionZygote:
         if not sent:
             connection.close()
             return
+        self._forks += 1
         newborn = _Newborn(connection, inode, self._reactor.loop.time())
         fd = connection.fileno()
         self.newborn[fd] = newborn
@@ -558,7 +668,7 @@ class VersionZygote:
         try:
             birth = self._examine(newborn)
             if birth is None:
-                self.close("a new process was not what was asked for")
+                self.end("gave a process that is not what was asked for")
             else:
                 self._hand_over(birth, newborn)
         except OSError:
@@ -589,14 +699,18 @@ class VersionZygote:
 
     def _hand_over(self, birth: Birth, newborn: _Newborn) -> None:
         """Hand the process over, unless the zygote has taken its connection too: it has no business with it."""
-        if self._descriptors is None or self._descriptors.include(newborn.inode):
+        if self._descriptors is None or self._descriptors.include(newborn.inode) or self._left_in_queue():
             self._discard(birth.pidfd, birth.status_fd)
-            self.close("the version zygote kept a connection of a process that it made")
+            self.end("kept the connection of a process that it made")
             return
         del self.newborn[newborn.connection.fileno()]
         process = ForkedProcess(self._reactor, birth, self._root)
         self._root.joined(process)
         self._on_process(process)
+
+    def _left_in_queue(self) -> bool:
+        """Whether the process has only looked at its connection, and left it for the zygote to take: nothing else is on its way."""
+        return len(self.newborn) == 1 and ioctl(self._queue, TIOCOUTQ, _NONE) != _NONE
 
     def _drop(self, newborn: _Newborn) -> None:
         fd = newborn.connection.fileno()
