@@ -121,3 +121,13 @@ async def test_writing_from_outside_has_the_same_limits(scene: Scene) -> None:
     with pytest.raises(UnknownInstance):
         await scene.storage.write_values("nope", "", {"a": b"1"}, scene.clock.now())
     assert await keys(scene) == []
+
+
+@pytest.mark.parametrize("limit", [None, 1, 3, 100])
+async def test_what_is_left_out_of_a_listing_costs_nothing_of_its_limit(scene: Scene, limit: int | None) -> None:
+    await scene.active()
+    await store(scene, *(f"{first}{second}" for first in "abc" for second in "xyz"))
+    found = await scene.storage.read_keys("i1", "", "", scene.clock.now(), without=["b", "ay", "cz"], limit=limit)
+    assert found == ["ax", "az", "cx", "cy"][:limit]
+    found = await scene.storage.read_keys("i1", "", "a", scene.clock.now(), without=["b", "ay"], limit=limit)
+    assert found == ["ax", "az"][:limit]

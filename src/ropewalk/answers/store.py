@@ -15,18 +15,28 @@ _FOREVER = 1 << 62
 
 
 class StoreOverlay:
-    """What the attempt has written so far: by (ns, key) the value and when it expires, None where it was removed."""
+    """What the attempt has written so far: by (ns, key) the value and when it expires, None where it was removed.
+
+    Attributes:
+        cleared: the prefixes under which everything was removed, by namespace; none of them begins with another.
+    """
 
     __slots__ = ("cleared", "size", "values")
 
     def __init__(self) -> None:
         self.values: dict[tuple[str, str], tuple[Json, Micros] | None] = {}
-        self.cleared: list[tuple[str, str]] = []
+        self.cleared: dict[str, tuple[str, ...]] = {}
         self.size = 0
 
     def hides(self, ns: str, key: str) -> bool:
         """Whether storage's value of this key is no longer to be seen."""
-        return (ns, key) in self.values or any(ns == of and key.startswith(prefix) for of, prefix in self.cleared)
+        return (ns, key) in self.values or key.startswith(self.cleared.get(ns, ()))
+
+    def clear(self, ns: str, prefix: str) -> None:
+        """Take note that everything under a prefix was removed."""
+        cleared = self.cleared.get(ns, ())
+        if not prefix.startswith(cleared):
+            self.cleared[ns] = (*(one for one in cleared if not one.startswith(prefix)), prefix)
 
 
 async def store_read(session: Session, call: StoreRead) -> dict[str, Json]:
@@ -89,21 +99,28 @@ async def store_clear(session: Session, call: StoreClear) -> None:
     for ns, key in [at for at in overlay.values if at[0] == call.ns and at[1].startswith(call.prefix)]:
         _forget_size(overlay, ns, key)
         del overlay.values[ns, key]
-    overlay.cleared.append((call.ns, call.prefix))
+    overlay.clear(call.ns, call.prefix)
 
 
 async def store_keys(session: Session, call: StoreKeys) -> list[str]:
     """The keys that begin with the prefix, sorted."""
     overlay = session.overlay(StoreOverlay)
     now = session.host.clock.now()
-    kept = await session.host.storage.read_keys(session.claim.instance.id, call.ns, call.prefix, now)
+    limit = session.host.limits.listing
+    cleared = overlay.cleared.get(call.ns, ())
+    kept: list[str] = []
+    if not call.prefix.startswith(cleared):
+        most = limit + 1 + len(overlay.values)
+        kept = await session.host.storage.read_keys(
+            session.claim.instance.id, call.ns, call.prefix, now, without=cleared, limit=most
+        )
     keys = {key for key in kept if not overlay.hides(call.ns, key)}
     for (ns, key), value in overlay.values.items():
         if ns == call.ns and key.startswith(call.prefix) and value is not None and value[1] > now:
             keys.add(key)
-    if len(keys) > session.host.limits.listing:
+    if len(keys) > limit:
         raise ValueTooLarge(
-            f"{len(keys):,} keys begin with {call.prefix!r} and a listing may have {session.host.limits.listing:,}: ask for a longer prefix"
+            f"more than {limit:,} keys begin with {call.prefix[:80]!r}, and a listing may have no more: ask for a longer prefix"
         )
     return sorted(keys)
 

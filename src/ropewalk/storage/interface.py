@@ -243,8 +243,12 @@ class Storage(Protocol):
         """Every value of an instance by namespace and key; None when there are more than `most`, or one that expires some time."""
         ...
 
-    async def read_keys(self, instance: str, ns: str, prefix: str, at: Micros) -> list[str]:
-        """Unexpired keys that begin with `prefix`, sorted by code point."""
+    async def read_keys(
+        self, instance: str, ns: str, prefix: str, at: Micros, *, without: Sequence[str] = (), limit: int | None = None
+    ) -> list[str]:
+        """Unexpired keys that begin with `prefix`, sorted by code point: the first `limit` of those that begin with none of `without`,
+        of which none begins with another.
+        """
         ...
 
     async def write_values(self, instance: str, ns: str, values: dict[str, Json | None], at: Micros) -> None:

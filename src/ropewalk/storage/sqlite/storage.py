@@ -200,9 +200,11 @@ class SqliteStorage:
         """Every value of an instance by namespace and key; None when there are more than `most`, or one that expires some time."""
         return self._read.read_small_store(instance, most)
 
-    async def read_keys(self, instance: str, ns: str, prefix: str, at: Micros) -> list[str]:
+    async def read_keys(
+        self, instance: str, ns: str, prefix: str, at: Micros, *, without: Sequence[str] = (), limit: int | None = None
+    ) -> list[str]:
         """Unexpired keys."""
-        return self._read.read_keys(instance, ns, prefix, at)
+        return self._read.read_keys(instance, ns, prefix, at, without, limit)
 
     async def write_values(self, instance: str, ns: str, values: dict[str, Json | None], at: Micros) -> None:
         """Write values from outside an execution."""
