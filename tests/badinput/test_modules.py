@@ -200,7 +200,7 @@ async def test_a_manifest_that_is_too_large_is_refused(lasting: Runtime, beside:
     ("name", "content", "says"),
     [
         ("twist.txt", b"", "no Python file"),
-        ("dependent.py", b"# /// script\n# dependencies = ['requests']\n# ///\n", "requests"),
+        ("dependent.py", b"# /// script\n# dependencies = ['a package']\n# ///\n", "'a package', which is no"),
     ],
 )
 async def test_a_file_that_is_no_module_is_refused(

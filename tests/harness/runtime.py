@@ -88,10 +88,10 @@ class Runtime:
 
     # ── Twists and instances ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def deploy(self, source: str | Path, *, name: str | None = None, **flags: bool) -> Deployed:
+    async def deploy(self, source: str | Path, *, name: str | None = None, **flags: Any) -> Deployed:
         """Deploy a module's source, or the file or folder at a path. Raises RefusedImport, BundleError."""
         path = source if isinstance(source, Path) else self._written(source)
-        return await self.service.deploy(bundles.pack(path), name=name, dry_run=False, **flags)
+        return await self.service.deploy(bundles.pack(path), name=name, **flags)
 
     async def activate(self, twist: str, **options: object) -> str:
         """Make an instance of a twist's latest version and queue its activation; returns the instance."""

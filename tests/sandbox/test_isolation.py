@@ -94,6 +94,9 @@ async def test_the_environment_is_not_the_hosts(bench: Bench, monkeypatch: pytes
         "TZ",
         "MALLOC_ARENA_MAX",
         "LD_BIND_NOW",
+        "OMP_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "MKL_NUM_THREADS",
         "HOME",
         "PATH",
     }

@@ -101,21 +101,39 @@ def test_a_module_that_would_be_another_one(tmp_path: Path, name: str) -> None:
 # ── Dependencies ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_dependencies_are_refused(tmp_path: Path) -> None:
-    write(tmp_path, pyproject_dot_toml='[project]\ndependencies = ["ropewalk>=0.1", "requests>=2"]\n', twist_dot_py=TWIST)
-    with pytest.raises(BundleError, match=r"name 'requests>=2', and this release installs none"):
-        pack(tmp_path)
+def test_a_project_s_dependencies(tmp_path: Path) -> None:
+    write(tmp_path, pyproject_dot_toml='[project]\ndependencies = ["requests >= 2", "b", "requests>=2"]\n', twist_dot_py=TWIST)
+    assert pack(tmp_path).requirements == ("b", "requests>=2")
 
 
 def test_the_runtime_itself_may_be_named(tmp_path: Path) -> None:
     write(tmp_path, pyproject_dot_toml='[project]\ndependencies = ["ropewalk>=0.1", "msgspec"]\n', twist_dot_py=TWIST)
-    assert pack(tmp_path).module == "twist"
+    assert pack(tmp_path).requirements == ()
 
 
 def test_a_script_block_is_read(tmp_path: Path) -> None:
     write(tmp_path, hello_dot_py='# /// script\n# dependencies = [\n#   "rich",\n# ]\n# ///\n' + TWIST)
-    with pytest.raises(BundleError, match="script block's dependencies name 'rich'"):
-        pack(tmp_path / "hello.py")
+    assert pack(tmp_path / "hello.py").requirements == ("rich",)
+
+
+@pytest.mark.parametrize(
+    ("dependencies", "message"),
+    [
+        ('"rich"', "must be a list of texts"),
+        ("[3]", "must be a list of texts"),
+        ('["--index-url=http://evil"]', "name '--index-url=http://evil', which is no requirement"),
+        ('["-e ."]', "which is no requirement"),
+        ('["./setup"]', "which is no requirement"),
+        ('["rich\\n--pre"]', "which is no requirement"),
+        ('["rich @ https://example.com/rich.whl"]', r"leads to a URL: name a package of the index \(rich>=1.0\)"),
+        ('["rich @ file:///etc"]', "leads to a URL"),
+        ('["ropewalk>=999"]', "name 'ropewalk>=999', and the sandbox has ropewalk 0"),
+    ],
+)
+def test_dependencies_that_cannot_be(tmp_path: Path, dependencies: str, message: str) -> None:
+    write(tmp_path, pyproject_dot_toml=f"[project]\ndependencies = {dependencies}\n", twist_dot_py=TWIST)
+    with pytest.raises(BundleError, match=message):
+        pack(tmp_path)
 
 
 def test_a_script_block_without_dependencies(tmp_path: Path) -> None:

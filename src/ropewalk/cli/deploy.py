@@ -12,7 +12,7 @@ import click
 
 from ropewalk.cli.common.command import Command, running_settings
 from ropewalk.cli.common.failures import Failed
-from ropewalk.cli.common.output import safe, say, show, waiting
+from ropewalk.cli.common.output import bytes_text, safe, say, show, waiting
 from ropewalk.cli.common.state import State, pass_state
 from ropewalk.cli.common.waiting import finished, raise_unless_succeeded
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.command(
     "deploy",
     cls=Command,
-    settings=running_settings(),
+    settings=[*running_settings(), "package_index", "package_builds", "package_timeout"],
     examples=(
         ("ropewalk deploy", "the folder you are in"),
         ("ropewalk deploy issue_sync.py --dry-run", "check a module, store nothing"),
@@ -34,19 +34,23 @@ if TYPE_CHECKING:
 @click.option("--name", metavar="N", help="The twist's name, instead of the manifest's or the class's.")
 @click.option("--dry-run", is_flag=True, help="Build and check in the sandbox; store nothing.")
 @click.option("--force", is_flag=True, help="Deploy even when live callbacks name methods that are gone.")
+@click.option("--upgrade-packages", is_flag=True, help="Resolve the dependencies anew, to the newest that fit.")
 @click.option("--wait", is_flag=True, help="Wait until every instance is upgraded, running the upgrades here when no node does.")
 @pass_state
-def command(state: State, path: Path, name: str | None, dry_run: bool, force: bool, wait: bool) -> None:
+def command(state: State, /, path: Path, name: str | None, wait: bool, **flags: bool) -> None:
     """Store a new version of a twist and upgrade its instances.
 
     PATH is a module file, a folder with twist.py, or one whose pyproject.toml has [tool.ropewalk] with twist = "module:Class".
     Its module is imported in the sandbox, and nowhere else. An unchanged bundle makes no version.
+
+    What it depends on ([project] dependencies, or a file's script block) is installed for this version alone, from wheels, and stays as it
+    is while the list does.
     """
-    result = state.run(lambda: _deploy(state, path, name=name, dry_run=dry_run, force=force, wait=wait))
+    result = state.run(lambda: _deploy(state, path, name=name, wait=wait, **flags))
     show(state, result, lambda: _tell(result))
 
 
-async def _deploy(state: State, path: Path, *, name: str | None, dry_run: bool, force: bool, wait: bool) -> dict[str, Any]:
+async def _deploy(state: State, path: Path, *, name: str | None, dry_run: bool, wait: bool, **flags: bool) -> dict[str, Any]:
     from ropewalk.service.bundles import check_name, pack
     from ropewalk.service.live_callbacks import BreaksLive
 
@@ -55,9 +59,8 @@ async def _deploy(state: State, path: Path, *, name: str | None, dry_run: bool, 
     with waiting(f"Packing {path}") as words:
         packed = pack(path, database=state.settings.database_path)
         async with _opened(state, dry_run=dry_run) as service:
-            words(f"Importing {packed.module} in the sandbox")
             try:
-                result: dict[str, Any] = {**await service.deploy(packed, name=name, dry_run=dry_run, force=force)}
+                result: dict[str, Any] = {**await service.deploy(packed, name=name, dry_run=dry_run, tell=words, **flags)}
             except BreaksLive as error:
                 raise Failed("LiveCallbacks", str(error)) from error
     if wait and result.get("upgrading"):
@@ -100,5 +103,7 @@ def _tell(result: dict[str, Any]) -> None:
     for permission in result["permissions"]:
         added = "  (new)" if permission in result["permissions_added"] else ""
         click.echo(f"  {safe(permission)}{added}")
+    for package in result["packages"]:
+        click.echo(f"  package: {safe(package.name)} {safe(package.version)}  ({bytes_text(package.size)})")
     if upgrading := len(result.get("upgrading", ())):
         say(f"{upgrading} {'instance is' if upgrading == 1 else 'instances are'} being upgraded.")

@@ -44,7 +44,7 @@ from ropewalk.wire.control import (
     ToolInfo,
 )
 from ropewalk.wire.messages import PROTOCOL
-from ropewalk.wire.plan import TWIST
+from ropewalk.wire.plan import PACKAGES, TWIST
 
 DESCRIPTION_LIMIT: Final = 4_000
 """Most characters of a twist's description."""
@@ -132,7 +132,7 @@ def _line_of(error: BaseException) -> str:
     trace = error.__traceback__
     while trace is not None:
         file = trace.tb_frame.f_code.co_filename
-        if file.startswith(f"{_bundle}/"):
+        if file.startswith(f"{_bundle}/") and not file.startswith(f"{_bundle}/{PACKAGES}/"):
             found = f"{_file_name(file)}:{trace.tb_lineno}: "
         trace = trace.tb_next
     return found

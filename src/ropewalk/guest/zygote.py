@@ -24,7 +24,7 @@ import msgspec
 
 from ropewalk.guest import kernel
 from ropewalk.wire.control import CONTROL_LIMIT, FORK, FORK_AHEAD, HELLO, Import, ImportFailed, Spawn, ZygoteReport
-from ropewalk.wire.plan import BUNDLE, BUNDLES, CONTROL_FD, QUEUE_FD, TWIST, Confinement
+from ropewalk.wire.plan import BUNDLE, BUNDLES, CONTROL_FD, PACKAGES, QUEUE_FD, TWIST, Confinement
 
 THREAD_STACK: Final = 1024 * 1024
 """Bytes of stack of a thread that an author starts: the limit of memory counts it whole."""
@@ -91,6 +91,8 @@ def _import(control: socket.socket, folder: str) -> Attempt | None:
         return None
     request = msgspec.msgpack.decode(packet, type=Import)
     sys.path.append(folder)
+    if os.path.isdir(packages := f"{folder}/{PACKAGES}"):
+        sys.path.append(packages)  # last: no package can stand in for what the runtime itself uses
     threading.stack_size(THREAD_STACK)
     prepare: Prepare = importlib.import_module("ropewalk.guest.attempt").prepare
     attempt, report = prepare(CONTROL_FD, request, folder)

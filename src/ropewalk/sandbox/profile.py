@@ -54,8 +54,19 @@ _NAMESPACE_BITS: Final = {
 _VISIBLE: Final = ("__init__.py", "errors.py", "clock.py", "tools.py", "sdk", "guest", "wire")
 """What of our own package the sandbox sees."""
 
-_ENVIRONMENT: Final = {"LANG": "C.UTF-8", "TZ": "UTC", "MALLOC_ARENA_MAX": "1", "LD_BIND_NOW": "1", "HOME": "/", "PATH": ""}
-"""Symbols are bound at the start, once: bound on first use they would be bound by every attempt anew, each in pages of its own."""
+_ENVIRONMENT: Final = {
+    "LANG": "C.UTF-8",
+    "TZ": "UTC",
+    "HOME": "/",
+    "PATH": "",
+    "MALLOC_ARENA_MAX": "1",
+    # Symbols are bound at the start, once: bound on first use they would be bound by every attempt anew, each in pages of its own.
+    "LD_BIND_NOW": "1",
+    # Numeric libraries start a thread for each CPU when they are imported. A fork has none of them, and waits for them for ever.
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+}
 
 _BOOTSTRAP: Final = f"import sys; sys.path[:0] = [{LIBRARY!r}]; from ropewalk.guest.root import main; main()"
 

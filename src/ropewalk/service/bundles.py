@@ -6,7 +6,9 @@ whichever host runs them, all or nothing, and never believes what it finds there
 
 Not packed: hidden files and folders, `__pycache__`, `*.pyc`, virtual environments (a folder with `pyvenv.cfg`), `node_modules`, the
 top-level `tests` folder (a changed test is no new version), and the database with what lies beside it. Everything else of the folder is,
-data files too. Of a single module file, only that file is.
+data files too. Of a single module file, only that file is. Packages that the project depends on are added afterwards: the digest covers
+their lock, and the lock their files. Each package is laid out once, under a digest of its own, and its files are linked into the bundles of
+the versions that have it, so that they take room once, on the disk and in memory.
 """
 
 from __future__ import annotations
@@ -21,25 +23,28 @@ import shutil
 import stat
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from msgspec import Struct
+from msgspec.structs import replace
+
+from ropewalk.service import packages
+from ropewalk.service.packages import Lock
+from ropewalk.service.requirements import PROVIDED, BadRequirement, wanted
+from ropewalk.wire.plan import PACKAGES
 
 MOST_BYTES: Final = 64 * 1024 * 1024
-"""Most bytes in a bundle, all files together."""
+"""Most bytes in a bundle, all files together, packages aside."""
 
 MOST_FILES: Final = 10_000
-"""Most files in a bundle."""
+"""Most files in a bundle, packages aside."""
 
 _SKIPPED_FOLDERS: Final = frozenset({"__pycache__", "node_modules"})
 _MANIFEST_KEYS: Final = ("twist", "name")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SCRIPT_BLOCK: Final = re.compile(r"(?m)^# /// script[ \t]*$\n(?P<content>(^#(| .*)$\n)+?)^# ///[ \t]*$")
-_REQUIREMENT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_PROVIDED: Final = frozenset({"ropewalk", "msgspec"})
-"""Distributions that every sandbox has: naming one as a dependency asks for nothing."""
 
 
 class BundleError(Exception):
@@ -50,6 +55,7 @@ class Packed(Struct, frozen=True, kw_only=True):
     """A folder or file, ready to be deployed.
 
     `name` is the one that the manifest gives, None when it gives none; `cls` likewise. `files` maps relative POSIX paths to contents.
+    `requirements` are the packages that it asks for.
     """
 
     path: str
@@ -58,11 +64,17 @@ class Packed(Struct, frozen=True, kw_only=True):
     cls: str | None
     files: dict[str, bytes]
     digest: str
+    requirements: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
-        """Bytes in all files."""
+        """Bytes in all files, packages aside."""
         return sum(map(len, self.files.values()))
+
+    def locked(self, lock: Lock) -> Packed:
+        """Return the same with the packages of a lock."""
+        files = {**self.files, packages.LOCK: packages.encode_lock(lock)}
+        return replace(self, files=files, digest=digest_of(files))
 
 
 def kebab_case(name: str) -> str:
@@ -89,14 +101,14 @@ def pack(path: Path, *, database: Path | None = None) -> Packed:
     `database` and what lies beside it under names that begin with its own are left out.
 
     Raises:
-        BundleError: nothing there can be deployed, or it is over a limit, or it asks for dependencies.
+        BundleError: nothing there can be deployed, or it is over a limit, or asks for a dependency that cannot be.
     """
     try:
         source = _source(path)
         files = {source.module_file.name: _contents(source.module_file)} if source.single else _collect(source.root, database)
     except OSError as error:
         raise BundleError(f"{error.filename or path} cannot be read: {error.strerror}") from error
-    _check_module(source, files)
+    script = _check_module(source, files)
     return Packed(
         path=str(path),
         name=source.name,
@@ -104,6 +116,7 @@ def pack(path: Path, *, database: Path | None = None) -> Packed:
         cls=source.cls,
         files=files,
         digest=digest_of(files),
+        requirements=tuple(sorted({*source.requirements, *script})),
     )
 
 
@@ -127,6 +140,7 @@ class _Source(Struct, frozen=True, kw_only=True):
     cls: str | None = None
     name: str | None = None
     single: bool = False
+    requirements: tuple[str, ...] = ()
 
 
 def _source(path: Path) -> _Source:
@@ -144,7 +158,9 @@ def _folder(folder: Path) -> _Source:
     """Return what a folder's pyproject or its `twist.py` says."""
     project = _project(folder)
     manifest = _manifest(folder, project)
-    _refuse_dependencies(f"{folder / 'pyproject.toml'}: [project] dependencies", project.get("project", {}).get("dependencies"))
+    depends = _requirements(
+        f"{folder / 'pyproject.toml'}: [project] dependencies", project.get("project", {}).get("dependencies")
+    )
     named, name = manifest.get("twist"), manifest.get("name")
     if name is not None:
         check_name(name)
@@ -156,7 +172,7 @@ def _folder(folder: Path) -> _Source:
         named = "twist"
     module, _, cls = named.partition(":")
     root, file = _find_module(folder, module)
-    return _Source(root=root, module=module, module_file=file, cls=cls or None, name=name)
+    return _Source(root=root, module=module, module_file=file, cls=cls or None, name=name, requirements=depends)
 
 
 def _project(folder: Path) -> dict[str, Any]:
@@ -195,17 +211,16 @@ def _find_module(folder: Path, module: str) -> tuple[Path, Path]:
     raise BundleError(f"{folder}: module {module!r} is not there: {stem.with_suffix('.py')} was looked for here and in src/")
 
 
-def _check_module(source: _Source, files: Mapping[str, bytes]) -> None:
-    """Refuse a module that could not be imported for reasons that only the bundle shows."""
+def _check_module(source: _Source, files: Mapping[str, bytes]) -> tuple[str, ...]:
+    """Refuse a module that could not be imported for reasons that only the bundle shows; return what its script block depends on."""
     first = source.module.partition(".")[0]
-    if first in sys.stdlib_module_names or first in _PROVIDED:
+    if first in sys.stdlib_module_names or first in PROVIDED:
         raise BundleError(f"{source.module_file}: {first!r} is the name of a module of Python or of the runtime: rename it")
     content = files.get(source.module_file.relative_to(source.root).as_posix())
     if content is None:
         raise BundleError(f"{source.module_file} holds the twist but is not packed: move it out of tests/ and hidden folders")
-    _refuse_dependencies(
-        f"{source.module_file}: the script block's dependencies", _script_dependencies(source.module_file, content)
-    )
+    depends = _script_dependencies(source.module_file, content)
+    return _requirements(f"{source.module_file}: the script block's dependencies", depends)
 
 
 def _script_dependencies(path: Path, content: bytes) -> object:
@@ -220,15 +235,12 @@ def _script_dependencies(path: Path, content: bytes) -> object:
         raise BundleError(f"{path}: the script block is not well formed: {error}") from error
 
 
-def _refuse_dependencies(where: str, dependencies: object) -> None:
-    """Refuse dependencies that the sandbox does not have: nothing installs them."""
-    wanted: list[object] = list(dependencies) if isinstance(dependencies, list) else []  # pyright: ignore[reportUnknownArgumentType]
-    for requirement in map(str, wanted):
-        found = _REQUIREMENT.match(requirement.strip())
-        if found is None or found[0].lower().replace("_", "-") not in _PROVIDED:
-            raise BundleError(
-                f"{where} name {requirement!r}, and this release installs none: put the code beside the twist, or remove it",
-            )
+def _requirements(where: str, dependencies: object) -> tuple[str, ...]:
+    """Return the packages that a list of dependencies asks for."""
+    try:
+        return wanted(dependencies)
+    except BadRequirement as error:
+        raise BundleError(f"{where} {error}") from None
 
 
 # ── Reading the folder ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -330,7 +342,8 @@ def _check_caps(what: Path, files: int, size: int) -> None:
 def materialise(bundles: Path, digest: str, files: Mapping[str, bytes]) -> Path:
     """Lay a bundle's files out in `bundles/digest`, all or nothing, and return that folder.
 
-    Whatever is there already is used when it is whole and replaced when it is not. Several processes may do this at once.
+    Whatever is there already is used when it is whole and replaced when it is not. Several processes may do this at once. The packages that
+    its lock names must have been laid out before.
 
     Raises:
         BundleError: the files are not the ones that the digest names.
@@ -344,6 +357,7 @@ def materialise(bundles: Path, digest: str, files: Mapping[str, bytes]) -> Path:
     fresh = bundles / f".{digest}.{secrets.token_hex(4)}"
     try:
         _write(fresh, files)
+        _link_packages(bundles, packages.lock_of(files), fresh / PACKAGES)
         _put(fresh, folder, digest)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
@@ -351,27 +365,57 @@ def materialise(bundles: Path, digest: str, files: Mapping[str, bytes]) -> Path:
 
 
 def is_whole(folder: Path, digest: str) -> bool:
-    """Return whether a folder holds exactly the files that the digest names."""
+    """Return whether a folder holds exactly the files that the digest names, and the packages that their lock names."""
     try:
         names = [Path(here, name) for here, _, names in os.walk(folder) for name in names]
         files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in names if not path.is_symlink()}
-        return len(files) == len(names) and digest_of(files) == digest
-    except (OSError, UnicodeEncodeError):
+    except OSError:
+        return False
+    below = f"{PACKAGES}/"
+    tree = {name.removeprefix(below): files.pop(name) for name in [*files] if name.startswith(below)}
+    try:
+        if len(files) + len(tree) != len(names) or digest_of(files) != digest:
+            return False
+        lock = packages.lock_of(files)
+        return digest_of(tree) == (digest_of({}) if lock is None else lock.tree)
+    except UnicodeEncodeError:
         return False
 
 
 def _write(folder: Path, files: Mapping[str, bytes]) -> None:
     """Write files below a new folder, readable by the sandbox's user whatever the umask."""
-    folder.mkdir(mode=0o755)
-    folder.chmod(0o755)
+    _make_folders(folder, files)
     for name in sorted(files):
         path = folder / name
-        for parent in reversed(path.relative_to(folder).parents[:-1]):
-            if not (made := folder / parent).exists():
-                made.mkdir()
-                made.chmod(0o755)
         path.write_bytes(files[name])
         path.chmod(0o644)
+
+
+def _make_folders(folder: Path, files: Iterable[str]) -> None:
+    """Make a new folder, and those below it that the files stand in."""
+    below = {folder / parent for name in files for parent in PurePosixPath(name).parents}
+    for path in sorted({folder, *below}):  # each after the one that it is in
+        path.mkdir()
+        path.chmod(0o755)
+
+
+def _link_packages(bundles: Path, lock: Lock | None, folder: Path) -> None:
+    """Put the files of a lock's packages into one folder; of those that several bring, the first package's."""
+    if lock is None:
+        return
+    sources = [bundles / package.files for package in lock.packages]
+    places: dict[str, Path] = {}
+    for source in sources:
+        for here, _, names in os.walk(source, onerror=_raise):
+            for name in names:
+                path = Path(here, name)
+                places.setdefault(path.relative_to(source).as_posix(), path)
+    _make_folders(folder, places)
+    for name, path in places.items():
+        try:
+            (folder / name).hardlink_to(path)
+        except OSError:  # more links than the file system allows, or none
+            shutil.copy(path, folder / name)
 
 
 def _put(fresh: Path, folder: Path, digest: str) -> None:

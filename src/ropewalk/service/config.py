@@ -67,6 +67,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     pace_rate: float = 10.0
     egress_burst: int = 2_000
     egress_rate: float = 100.0
+    limit_packages: int = 512 * 1024 * 1024
+    package_index: str = ""
+    package_builds: bool = False
+    package_timeout: float = 300.0
     sources: dict[str, str] = {}
     not_applied: tuple[str, ...] = ()
 
@@ -201,6 +205,21 @@ def _text(value: object) -> str:
     return value.strip()
 
 
+def _index(value: object) -> str:
+    """Return the URL of a package index, "" for none."""
+    if not isinstance(value, str):
+        raise ValueError("is not a URL")
+    return value.strip()
+
+
+def _yes_or_no(value: object) -> bool:
+    """Return a choice."""
+    chosen = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}.get(str(value).strip().lower())
+    if chosen is None:
+        raise ValueError("is neither yes nor no")
+    return chosen
+
+
 def _database(value: object) -> str:
     """Return a database URL whose form is right."""
     url = _text(value)
@@ -267,6 +286,16 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting("pace_rate", _rate, "Executions of one instance that may start in a second, once its burst is used up."),
     Setting("egress_burst", _whole(1, 10**9), "HTTP requests of one instance that may be made at once."),
     Setting("egress_rate", _rate, "HTTP requests of one instance that may be made in a second, once its burst is used up."),
+    Setting("limit_packages", parse_size, "All packages of one version, unpacked."),
+    Setting(
+        "package_index", _index, "The index that packages come from; without it, what pip's own configuration says, or PyPI."
+    ),
+    Setting(
+        "package_builds",
+        _yes_or_no,
+        "Whether packages without a wheel may be built. Building runs their authors' code here, outside the sandbox.",
+    ),
+    Setting("package_timeout", parse_duration, "How long resolving and fetching the packages of one version may take."),
 )
 """Every setting, in the order in which they are shown."""
 

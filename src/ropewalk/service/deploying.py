@@ -15,6 +15,7 @@ from ropewalk.answers.network import check_declared, declared_patterns, declared
 from ropewalk.egress.patterns import BadPattern
 from ropewalk.errors import InvalidValue
 from ropewalk.sandbox.interface import Limits, RefusedImport
+from ropewalk.service.packages import Package
 from ropewalk.wire.control import Manifest, ToolInfo
 from ropewalk.wire.messages import PROTOCOL, Json
 
@@ -34,6 +35,7 @@ class Deployed(TypedDict, total=False):
     unchanged: bool
     dry_run: bool
     upgrading: list[str]
+    packages: list[Package]
 
 
 def check_manifest(manifest: Manifest, limits: Limits) -> None:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 from ropewalk.answers.tasks import new_id
 from ropewalk.clock import Clock, SystemClock
 from ropewalk.sandbox.interface import Image, Source
 from ropewalk.sandbox.source import ForkSource
-from ropewalk.service import bundles, doorbell
+from ropewalk.service import bundles, doorbell, packages
 from ropewalk.service.config import Settings
+from ropewalk.service.dependencies import Tell, install
 from ropewalk.service.deploying import Deployed, check_manifest, check_options, permissions
+from ropewalk.service.installing import fitting_locks
 from ropewalk.service.live_callbacks import check_live
 from ropewalk.service.membership import live_nodes
+from ropewalk.service.packages import Lock
 from ropewalk.storage.interface import DoesNotApply, Storage, StorageUnavailable, StorageUnusable
 from ropewalk.storage.pace import Pace
 from ropewalk.storage.records import (
@@ -33,6 +37,9 @@ from ropewalk.storage.sqlite import open_sqlite
 from ropewalk.wire.control import Manifest
 from ropewalk.wire.messages import Json, Target, Trigger
 
+Trees = Mapping[str, Mapping[str, bytes]]
+"""The files of packages, by the digests that name them."""
+
 
 class Service:
     """One process's way to a database.
@@ -48,6 +55,7 @@ class Service:
         self.storage = storage
         self.clock = clock
         self._source: ForkSource | None = None
+        self._laying_out = asyncio.Lock()
 
     @property
     def nodes_directory(self) -> Path:
@@ -92,28 +100,52 @@ class Service:
         """
         directory = self.settings.bundles_directory
         try:
-            if not bundles.is_whole(directory / digest, digest):
-                bundles.materialise(directory, digest, await self.storage.bundle(digest))
+            async with self._laying_out:
+                await self._lay_out(directory, digest)
         except bundles.BundleError as error:
             raise StorageUnusable(str(error)) from error
         except OSError as error:
             raise StorageUnavailable(f"{directory} cannot be written: {error.strerror}") from error
 
+    async def _lay_out(self, directory: Path, digest: str) -> None:
+        """Lay out a stored bundle, after the packages that it links to, in a thread: a big one takes a while."""
+        if await asyncio.to_thread(bundles.is_whole, directory / digest, digest):
+            return
+        files = await self.storage.bundle(digest)
+        for package in packages.packages_of(files):
+            await self._lay_out(directory, package.files)
+        await asyncio.to_thread(bundles.materialise, directory, digest, files)
+
     # ── Deploying ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def deploy(
-        self, packed: bundles.Packed, *, name: str | None = None, dry_run: bool = False, force: bool = False
+        self,
+        packed: bundles.Packed,
+        *,
+        name: str | None = None,
+        dry_run: bool = False,
+        force: bool = False,
+        upgrade_packages: bool = False,
+        tell: Tell = lambda _: None,
     ) -> Deployed:
-        """Import a bundle in the sandbox, check what it declares, and store it as its twist's next version.
+        """Install a bundle's packages, import it in the sandbox, check what it declares, and store it as its twist's next version.
 
-        Instances of older versions get an `upgrade`. A bundle and manifest that are the latest already make no version.
+        Instances of older versions get an `upgrade`. A bundle and manifest that are the latest already make no version. While a twist
+        asks for the same packages it keeps those that its latest version has, unless `upgrade_packages`.
 
         Raises:
+            BundleError: its packages cannot be had; nothing was stored.
             RefusedImport: the author's module or manifest cannot be; nothing was stored.
             BreaksLive: live callbacks or tasks name methods that the version does not have, and not `force`; nothing was stored.
         """
-        manifest = await self.describe(packed)
+        locks = {} if upgrade_packages else await fitting_locks(self.storage, packed)
+        likely = name or packed.name or next(iter(locks), "")
+        built, trees = await self._install(packed, locks.get(likely), tell)
+        manifest = await self.describe(built, trees, tell)
         twist_name = bundles.check_name(name or packed.name or bundles.kebab_case(manifest.cls))
+        if likely in locks and twist_name != likely:  # those are another twist's packages
+            built, trees = await self._install(packed, locks.get(twist_name), tell)
+            manifest = await self.describe(built, trees, tell)
         latest = await self._latest(twist_name)
         asked = permissions(manifest)
         had = permissions(latest.manifest) if latest else []
@@ -122,20 +154,23 @@ class Service:
             version=(latest.number if latest else 0) + 1,
             permissions=asked,
             permissions_added=sorted({*asked} - {*had}),
+            packages=list(packages.packages_of(built.files)),
         )
-        if latest is not None and latest.bundle == packed.digest and latest.manifest == manifest:
+        if latest is not None and latest.bundle == built.digest and latest.manifest == manifest:
             return {**result, "version": latest.number, "unchanged": True}
         if latest is not None and not force:
             await check_live(self.storage, latest, manifest, twist_name)
         if dry_run:
             return {**result, "dry_run": True}
+        for digest, files in trees.items():
+            await self.storage.keep_bundle(digest, files)
         stored = await self.storage.deploy(
             NewVersion(
                 name=twist_name,
-                bundle=packed.digest,
-                module=packed.module,
+                bundle=built.digest,
+                module=built.module,
                 manifest=manifest,
-                files=packed.files,
+                files=built.files,
                 at=self.clock.now(),
             )
         )
@@ -143,9 +178,25 @@ class Service:
         self.ring()
         return {**result, "version": stored.number, "upgrading": upgrading}
 
-    async def describe(self, packed: bundles.Packed) -> Manifest:
-        """Import a bundle in the sandbox and return the manifest that it declares, checked."""
-        bundles.materialise(self.settings.bundles_directory, packed.digest, packed.files)
+    async def _install(self, packed: bundles.Packed, lock: Lock | None, tell: Tell) -> tuple[bundles.Packed, Trees]:
+        """Return the bundle with the packages that it asks for, and the files of those that are not stored yet."""
+        if not packed.requirements:
+            return packed, {}
+        if lock is not None:
+            return packed.locked(lock), {}
+        installed = await install(packed.requirements, self.settings, tell)
+        return packed.locked(installed.lock), installed.trees
+
+    async def describe(self, packed: bundles.Packed, trees: Trees, tell: Tell) -> Manifest:
+        """Import a bundle in the sandbox and return the manifest that it declares, checked. `trees` has packages that are not stored."""
+        directory = self.settings.bundles_directory
+        for package in packages.packages_of(packed.files):
+            if package.files in trees:
+                await asyncio.to_thread(bundles.materialise, directory, package.files, trees[package.files])
+            else:
+                await self._lay_out(directory, package.files)
+        await asyncio.to_thread(bundles.materialise, directory, packed.digest, packed.files)
+        tell(f"Importing {packed.module} in the sandbox")
         image = Image(bundle=packed.digest, module=packed.module, cls=packed.cls, limits=self.settings.limits)
         manifest = await (await self.sandbox()).describe(image)
         check_manifest(manifest, self.settings.limits)

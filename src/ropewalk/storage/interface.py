@@ -16,7 +16,7 @@ is made ready, whatever of the instance's timers has come due is, so that the or
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from ropewalk.clock import Micros
@@ -105,6 +105,10 @@ class Storage(Protocol):
 
     async def version(self, twist: str, number: int | None = None) -> Version | None:
         """A version of the twist with this id, the latest when `number` is None."""
+        ...
+
+    async def keep_bundle(self, digest: str, files: Mapping[str, bytes]) -> None:
+        """Store a bundle's files, unless they are there; big ones over several transactions, so as not to hold others up."""
         ...
 
     async def bundle(self, digest: str) -> dict[str, bytes]:

@@ -23,6 +23,9 @@ BUNDLES: Final = "/bundles"
 TWIST: Final = "/twist"
 """Where a version zygote sees its own bundle, and nothing of the others."""
 
+PACKAGES: Final = ".packages"
+"""The folder of a bundle with the packages that its version depends on."""
+
 LIBRARY: Final = "/ropewalk"
 """Where the sandbox sees the SDK and msgspec."""
 

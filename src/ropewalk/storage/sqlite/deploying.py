@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -16,6 +17,9 @@ VERSION: Final = "twist, number, bundle, module, created_at, manifest"
 
 TWIST: Final = "id, name, latest, created_at"
 """Columns of a Twist, from `twists`."""
+
+AT_ONCE: Final = 4 * 1024 * 1024
+"""Bytes of files in one transaction, unless one file alone has more: every other writer waits for as long as it takes."""
 
 _LATEST: Final = f"SELECT {VERSION} FROM versions WHERE twist = ? ORDER BY number DESC LIMIT 1"
 
@@ -47,12 +51,30 @@ def deploy(tx: Transaction, new: NewVersion) -> Version:
     return _add_version(tx, twist[0], latest.number + 1, new)
 
 
+def parts(files: Mapping[str, bytes]) -> Iterator[dict[str, bytes]]:
+    """Yield files, so many at once as one transaction may write."""
+    part: dict[str, bytes] = {}
+    size = 0
+    for path, content in files.items():
+        if part and size + len(content) > AT_ONCE:
+            yield part
+            part, size = {}, 0
+        part[path] = content
+        size += len(content)
+    if part:
+        yield part
+
+
+def keep_files(tx: Transaction, digest: str, files: Mapping[str, bytes]) -> None:
+    """Store files of a bundle, but for those that are there."""
+    tx.run_many(
+        "INSERT OR IGNORE INTO bundle_files (bundle, path, content) VALUES (?, ?, ?)",
+        [(digest, path, content) for path, content in files.items()],
+    )
+
+
 def _add_version(tx: Transaction, twist: str, number: int, new: NewVersion) -> Version:
-    if tx.value("SELECT 1 FROM bundle_files WHERE bundle = ? LIMIT 1", (new.bundle,)) is None:
-        tx.run_many(
-            "INSERT INTO bundle_files (bundle, path, content) VALUES (?, ?, ?)",
-            [(new.bundle, path, content) for path, content in new.files.items()],
-        )
+    keep_files(tx, new.bundle, new.files)
     manifest = _encode_manifest(new.manifest)
     tx.run(
         f"INSERT INTO versions ({VERSION}) VALUES (?, ?, ?, ?, ?, ?)", (twist, number, new.bundle, new.module, new.at, manifest)

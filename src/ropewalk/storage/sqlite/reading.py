@@ -80,6 +80,10 @@ class Reader:
         row = self._row(wanted, (twist, number))
         return None if row is None else version_record(row)
 
+    def bundle_paths(self, digest: str) -> set[str]:
+        """The paths of a bundle's files."""
+        return {path for (path,) in self._rows("SELECT path FROM bundle_files WHERE bundle = ?", (digest,))}
+
     def bundle(self, digest: str) -> dict[str, bytes]:
         """The files of a bundle; none when it is not there."""
         return dict(self._rows("SELECT path, content FROM bundle_files WHERE bundle = ? ORDER BY path", (digest,)))

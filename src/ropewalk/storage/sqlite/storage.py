@@ -6,7 +6,8 @@ Writes go through the committer, reads run at once. Coroutines that read never w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from ropewalk.clock import Clock, Micros
@@ -79,6 +80,12 @@ class SqliteStorage:
     async def version(self, twist: str, number: int | None = None) -> Version | None:
         """A version of a twist."""
         return self._read.version(twist, number)
+
+    async def keep_bundle(self, digest: str, files: Mapping[str, bytes]) -> None:
+        """Store a bundle's files."""
+        missing = files.keys() - self._read.bundle_paths(digest)
+        for part in deploying.parts({path: files[path] for path in missing}):
+            await self._write(partial(deploying.keep_files, digest=digest, files=part), heavy=True)
 
     async def bundle(self, digest: str) -> dict[str, bytes]:
         """The files of a bundle."""
