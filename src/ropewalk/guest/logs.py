@@ -143,8 +143,8 @@ class Output:
         ]
 
     def install(self) -> None:
-        """Take standard output and error; from here on what the module writes or sets up in `logging` can be told from ours."""
-        sys.stdout, sys.stderr = self._text
+        """Take the standard streams, of which input is empty; from here on what the module writes or sets up in `logging` can be told from ours."""
+        sys.stdin, (sys.stdout, sys.stderr) = io.StringIO(), self._text
         logging.getLogger().setLevel(logging.INFO)
         # From 3.12 on a record asks for the current task, which would wake an event loop.
         setattr(logging, "logAsyncioTasks", False)  # noqa: B010 — 3.11 has no such name

@@ -100,10 +100,9 @@ readlink readlinkat getdents64 getcwd fadvise64 dup dup2 dup3 pipe pipe2
 sendto recvfrom recvmsg shutdown getsockname getpeername getsockopt
 poll ppoll select pselect6 epoll_create epoll_create1 epoll_ctl epoll_wait epoll_pwait epoll_pwait2 eventfd2
 brk munmap mremap madvise
-futex set_robust_list set_tid_address rseq sched_yield sched_getaffinity sched_getparam sched_getscheduler sched_get_priority_max
-sched_get_priority_min getcpu getpriority
-clock_gettime clock_getres clock_nanosleep nanosleep gettimeofday time times getrusage getrlimit sysinfo uname getrandom
-getpid getppid gettid getuid geteuid getgid getegid getresuid getresgid getgroups getpgrp getpgid getsid
+set_robust_list set_tid_address rseq sched_yield sched_get_priority_max sched_get_priority_min getcpu
+nanosleep gettimeofday time times getrusage getrlimit sysinfo uname getrandom
+getpid getppid gettid getuid geteuid getgid getegid getresuid getresgid getgroups getpgrp
 rt_sigaction rt_sigprocmask rt_sigreturn rt_sigpending rt_sigtimedwait rt_sigsuspend sigaltstack pause restart_syscall
 exit exit_group
 """
@@ -169,6 +168,21 @@ def _by_arguments() -> dict[str, Ruling]:
         "prlimit64": Ruling(refuse("EPERM"), (Rule((Check(0, _INT, 0), Check(2, _LONG, 0)), ALLOW),)),
         # The pair that an asyncio loop wakes itself with: AF_UNIX, SOCK_STREAM.
         "socketpair": Ruling(refuse("EPERM"), (Rule((Check(0, _INT, 1), Check(1, 0xF, 1)), ALLOW),)),
+        # Nobody asks about other processes, not even whether there are any; clocks are the kernel's own, of which none is a process's.
+        **dict.fromkeys(("sched_getparam", "sched_getscheduler", "getpgid", "getsid"), Ruling(refuse("ESRCH"), _one_of(0, (0,)))),
+        "getpriority": Ruling(refuse("ESRCH"), _one_of(1, (0,))),
+        # What asks for a thread of its own makes do without it.
+        "sched_getaffinity": Ruling(refuse("ENOSYS"), _one_of(0, (0,))),
+        **dict.fromkeys(
+            ("clock_gettime", "clock_getres", "clock_nanosleep"),
+            Ruling(refuse("EINVAL"), (Rule((Check(0, _INT & ~0xF, 0),), ALLOW),)),
+        ),
+        # Only a process's own threads are woken, and what waits for one to end is woken by the kernel: FUTEX_PRIVATE_FLAG, FUTEX_WAIT,
+        # FUTEX_WAIT_BITSET. On a file that both map, the others would reach across processes.
+        "futex": Ruling(
+            refuse("EINVAL"),
+            (Rule((Check(1, 0x80, 0x80),), ALLOW), Rule((Check(1, 0x7F, 0),), ALLOW), Rule((Check(1, 0x7F, 9),), ALLOW)),
+        ),
         # Adding filters can only take away. No listener: it would be a descriptor that decides for others.
         "seccomp": Ruling(refuse("EPERM"), (Rule((Check(0, _INT, 1), Check(1, _INT, 0)), ALLOW),)),
     }
