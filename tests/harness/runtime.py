@@ -39,6 +39,7 @@ from ropewalk.storage.records import (
     Instance,
     LogQuery,
     OwnedActivity,
+    StorageLimits,
     Version,
 )
 from ropewalk.storage.sqlite import open_sqlite
@@ -85,6 +86,11 @@ class Runtime:
     def database(self) -> Path:
         """The SQLite file."""
         return self.service.settings.database_path
+
+    @property
+    def limits(self) -> StorageLimits:
+        """What each instance may keep and start."""
+        return storage_limits(self.service.settings)
 
     # ── Twists and instances ─────────────────────────────────────────────────────────────────────────────────────────────────
 

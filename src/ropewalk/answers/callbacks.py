@@ -23,12 +23,17 @@ _decode_arguments = msgspec.json.Decoder(tuple[list[msgspec.Raw], dict[str, msgs
 
 
 class CallbackOverlay:
-    """Callbacks that the attempt made (their target) or deleted (None), by token, and whose were all deleted."""
+    """Callbacks that the attempt made (their target) or deleted (None), by token; and which of them storage has, where that is known."""
 
-    __slots__ = ("targets",)
+    __slots__ = ("stored", "targets")
 
     def __init__(self) -> None:
         self.targets: dict[str, tuple[str, Target] | None] = {}
+        self.stored: dict[str, bool] = {}
+
+    def added(self) -> int:
+        """Return how many callbacks more than stored ones there are now, once it is known of each whether it is stored."""
+        return sum((target is not None) - self.stored[token] for token, target in self.targets.items())
 
 
 async def callback_create(session: Session, call: CallbackCreate) -> str:
@@ -45,12 +50,14 @@ async def callback_create(session: Session, call: CallbackCreate) -> str:
 
 async def _check_room(session: Session, overlay: CallbackOverlay, token: str) -> None:
     """Raise QueueFull when this would be one callback more than the instance may have; one that is there already is none."""
-    limit = session.host.limits.callbacks
-    if session.claim.instance.callbacks + len(overlay.targets) < limit or overlay.targets.get(token) is not None:
+    instance, limit = session.claim.instance, session.host.limits.callbacks
+    if instance.callbacks + len(overlay.targets) < limit:
         return
-    made = sum(target is not None for target in overlay.targets.values())
-    have = session.claim.instance.callbacks + made
-    if have >= limit and await session.host.storage.callback(session.claim.instance.id, token) is None:
+    for one in {token, *overlay.targets} - overlay.stored.keys():
+        overlay.stored[one] = await session.host.storage.callback(instance.id, one) is not None
+    is_there = overlay.targets[token] is not None if token in overlay.targets else overlay.stored[token]
+    have = instance.callbacks + overlay.added()
+    if have >= limit and not is_there:
         raise QueueFull(f"this instance has {have:,} callbacks and may have {limit:,}: delete_callback() those that are over")
 
 
@@ -69,6 +76,7 @@ async def callback_delete(session: Session, call: CallbackDelete) -> None:
     session.add(DropCallbacks(ns=call.ns))
     for token in await session.host.storage.callback_tokens(session.claim.instance.id, call.ns):
         overlay.targets[token] = None
+        overlay.stored[token] = True
     for token, made in overlay.targets.items():
         if made is not None and made[0] == call.ns:
             overlay.targets[token] = None

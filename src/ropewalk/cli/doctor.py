@@ -82,7 +82,8 @@ async def _trial(source: Source) -> dict[str, str]:
 
 
 async def _database(state: State, *, repair: bool) -> Shape:
-    """Return what is stuck in the database, and what was and is no longer."""
+    """Return what is stuck in the database, what was and is no longer, and what is held by something that a person lifts."""
+    from ropewalk.service.actions import hold_of
     from ropewalk.storage.interface import StorageError
 
     path = str(state.settings.database_path.absolute())
@@ -90,10 +91,12 @@ async def _database(state: State, *, repair: bool) -> Shape:
         async with state.service() as service:
             found = await service.storage.audit(service.clock.now(), repair=repair)
             left = await service.storage.audit(service.clock.now(), repair=False) if found and repair else found
+            held = [hold for instance in await service.storage.instances() if (hold := hold_of(instance)) is not None]
             service.ring()
     except StorageError as error:
-        return {"path": path, "healthy": False, "problems": [str(error)], "repaired": []}
-    return {"path": path, "healthy": not left, "problems": left, "repaired": [one for one in found if one not in left]}
+        return {"path": path, "healthy": False, "problems": [str(error)], "repaired": [], "held": []}
+    repaired = [one for one in found if one not in left]
+    return {"path": path, "healthy": not left, "problems": left, "repaired": repaired, "held": held}
 
 
 def _complaints(result: Shape) -> list[str]:
@@ -110,5 +113,7 @@ def _print(result: Shape) -> None:
     click.echo(f"database  {safe(database['path'])}  {'healthy' if database['healthy'] else 'not healthy'}")
     for sentence in database["repaired"]:
         click.echo(f"  repaired: {safe(sentence)}")
+    for sentence in database["held"]:
+        click.echo(f"  held: {safe(sentence)}")
     for sentence in database["problems"]:
         click.echo(f"  problem: {safe(sentence)}")

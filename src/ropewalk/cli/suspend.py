@@ -13,6 +13,8 @@ from ropewalk.cli.common.state import State, pass_state
 if TYPE_CHECKING:
     from ropewalk.service.shapes import Shape
 
+_LONGEST_REASON = 500
+
 
 @click.command(
     "suspend",
@@ -30,8 +32,16 @@ def command(state: State, instance: str, reason: str) -> None:
 
     What runs now may end. Events go on being queued, and new versions of its twist change nothing.
     """
-    result = state.run(lambda: _suspend(state, instance, reason))
+    result = state.run(lambda: _suspend(state, instance, _checked(reason)))
     show(state, result, lambda: say(f"Instance {result['instance'][:12]} is suspended: `ropewalk resume` lifts that."))
+
+
+def _checked(reason: str) -> str:
+    """Return the reason as it is kept."""
+    text = reason.strip()
+    if not text or len(text) > _LONGEST_REASON or text != text.encode(errors="replace").decode():
+        raise click.BadParameter(f"a reason is text of 1 to {_LONGEST_REASON} characters", param_hint="--reason")
+    return text
 
 
 async def _suspend(state: State, text: str, reason: str) -> Shape:

@@ -353,7 +353,7 @@ class Attempt:
             at=self._host.clock.now(),
         )
         try:
-            await self._host.storage.commit_part(part)
+            instance = await self._host.storage.commit_part(part)
         except LeaseLost:
             self.end(Fenced())
         except DoesNotApply as error:
@@ -364,7 +364,7 @@ class Attempt:
         else:
             self._session.committed()
             renewed = msgspec.structs.replace(claim.execution, tries=0, error=None)
-            self.claim = self._session.claim = msgspec.structs.replace(claim, execution=renewed)
+            self.claim = self._session.claim = msgspec.structs.replace(claim, execution=renewed, instance=instance)
             self._require_process().send(Answer(id=call.id, value=_NOTHING))
         held, self._committing = self._committing or [], None
         if self._bytes_waiting <= MESSAGE_LIMIT_FROM_GUEST:

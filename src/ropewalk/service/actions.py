@@ -106,30 +106,28 @@ def parse_json(text: str) -> object:
         raise ValueError(str(error)) from None
 
 
-def suspended_text(instance: Instance) -> str:
-    """Return why nothing of a suspended instance runs, and what lifts that."""
-    suspension = instance.suspension
-    assert suspension is not None
-    lifted = f"`ropewalk resume {instance.id}` lifts that"
-    if suspension.budget is not None:
-        lifted += f", and so does a new version of {instance.twist_name}"
-    return f"instance {instance.id} is suspended: {suspension.reason}; {lifted}"
+def hold_of(instance: Instance) -> str | None:
+    """Return what keeps an instance from running, by name, and what lifts that; None when nothing does."""
+    if instance.suspension is not None:
+        lifted = f"`ropewalk resume {instance.id}` lifts that"
+        if instance.suspension.budget is not None:
+            lifted += f", and so does a new version of {instance.twist_name}"
+        return f"instance {instance.id} is suspended: {instance.suspension.reason}; {lifted}"
+    if instance.status == "failed":
+        return (
+            f"instance {instance.id} is failed, since its activation is dead: `ropewalk retry` that execution, "
+            "or deactivate the instance"
+        )
+    return None
 
 
 def _check_accepts(instance: Instance) -> None:
     """Refuse a call to an instance that would not run it."""
-    match instance.status:
-        case "suspended":
-            raise PermissionDenied(suspended_text(instance))
-        case "failed":
-            raise PermissionDenied(
-                f"instance {instance.id} is failed, since its activation is dead: `ropewalk retry` that execution, "
-                "or deactivate the instance",
-            )
-        case "deactivating":
-            raise PermissionDenied(f"instance {instance.id} is being deactivated: it accepts nothing any more")
-        case _:
-            return
+    held = hold_of(instance)
+    if held is not None:
+        raise PermissionDenied(held)
+    if instance.status == "deactivating":
+        raise PermissionDenied(f"instance {instance.id} is being deactivated: it accepts nothing any more")
 
 
 def _check_method(manifest: Manifest, ns: str, name: str, where: str) -> None:

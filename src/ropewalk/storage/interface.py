@@ -181,8 +181,11 @@ class Storage(Protocol):
         """End an attempt. Raises Fenced, DoesNotApply (nothing was kept: settle again as a failed attempt), StorageFull."""
         ...
 
-    async def commit_part(self, part: Part) -> None:
-        """Make the work of a running attempt so far durable. Raises Fenced, DoesNotApply, StorageFull."""
+    async def commit_part(self, part: Part) -> Instance:
+        """Make the work of a running attempt so far durable; returns the instance, with what it keeps now.
+
+        Raises Fenced, DoesNotApply, StorageFull.
+        """
         ...
 
     async def next_wake(self) -> Micros | None:

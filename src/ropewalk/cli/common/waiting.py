@@ -43,10 +43,10 @@ async def finished(service: Service, execution: str, what: str) -> Execution:
 
 async def _held(service: Service, execution: Execution) -> Failed:
     """Return what is said of an execution that nobody can wait for, since its instance was suspended before it could run."""
-    from ropewalk.service.actions import suspended_text
+    from ropewalk.service.actions import hold_of
 
     instance = await service.storage.instance(execution.instance)
-    why = "its instance was suspended" if instance is None or instance.suspension is None else suspended_text(instance)
+    why = (instance and hold_of(instance)) or "its instance was suspended for a moment"
     text = f"execution {execution.id} waits: {why}. `ropewalk cancel {execution.id[:12]}` takes the execution back"
     return Failed("Suspended", text, document={"execution": execution.id})
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from ropewalk.storage.interface import Fenced
-from ropewalk.storage.records import Part, Rank, Settled, Settlement
+from ropewalk.storage.records import Instance, Part, Rank, Settled, Settlement
 from ropewalk.storage.sqlite.attempts import RUNNING, Running, keep_attempt
 from ropewalk.storage.sqlite.committer import Transaction
 from ropewalk.storage.sqlite.effects import apply_effects
@@ -44,8 +44,8 @@ def settle(tx: Transaction, settlement: Settlement) -> Settled:
     return Settled(next=claimed)
 
 
-def commit_part(tx: Transaction, part: Part) -> None:
-    """Keep what a running attempt did so far.
+def commit_part(tx: Transaction, part: Part) -> Instance:
+    """Keep what a running attempt did so far, and return the instance with what it keeps now.
 
     Raises:
         Fenced: the lease was lost.
@@ -56,6 +56,7 @@ def commit_part(tx: Transaction, part: Part) -> None:
     keep_logs(tx, state.id, running.n, part.logs)
     tx.run("UPDATE executions SET tries = 0 WHERE n = ?", (running.n,))
     save(tx, state, part.at)
+    return state.record()
 
 
 def lease_holder(tx: Transaction, instance: str, epoch: int, execution: str) -> tuple[InstanceState, Running]:

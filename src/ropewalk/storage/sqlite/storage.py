@@ -143,9 +143,9 @@ class SqliteStorage:
         heavy = are_heavy(settlement.effects)
         return await self._write(lambda tx: settling.settle(tx, settlement), heavy=heavy)
 
-    async def commit_part(self, part: Part) -> None:
+    async def commit_part(self, part: Part) -> Instance:
         """Keep what a running attempt did so far."""
-        await self._write(lambda tx: settling.commit_part(tx, part), heavy=are_heavy(part.effects))
+        return await self._write(lambda tx: settling.commit_part(tx, part), heavy=are_heavy(part.effects))
 
     async def next_wake(self) -> Micros | None:
         """When the next claim can find something."""
