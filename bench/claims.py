@@ -58,12 +58,12 @@ async def _fill(path: Path, instances: int, tasks: int) -> str:
         for instance in made:
             task = event(instance.id, "noop")
             await storage.enqueue(replace(task, run_at=task.at + _DAY))
-    _multiply(path, tasks // instances)
+    multiply(path, tasks // instances)
     return made[0].id
 
 
-def _multiply(path: Path, times: int) -> None:
-    """Make `times` of each waiting task. By SQL, since a million calls of `enqueue` would take minutes: only ids and times differ."""
+def multiply(path: Path, times: int) -> None:
+    """Make `times` of each task that waits for its time. By SQL, since a million calls of `enqueue` would take minutes: only ids and times differ."""
     connection = apsw.Connection(str(database_path(path)))
     columns = [str(row[1]) for row in connection.execute("PRAGMA table_info(executions)") if row[1] != "n"]
     values = {"id": "id || '-' || copy", "due": "due + copy * 1000", "run_at": "run_at + copy * 1000"}
