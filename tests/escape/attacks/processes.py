@@ -23,6 +23,11 @@ SETTING = seccomp("prlimit64", "setpriority", "sched_setaffinity", "setsid", "pr
 SIGNALS = seccomp("kill", "tkill", "tgkill", "rt_sigqueueinfo", "pidfd_open", "pidfd_send_signal")
 FORKING = seccomp("clone", "clone3", "fork", "vfork")
 BECOMING = seccomp("execve", "execveat", "arch_prctl")  # without the last, the C library of the new program ends it at once
+DAEMON = f"rw-{os.getpid()}"
+CHILDREN = host("ropewalk.sandbox.inspection.children_of", lambda pid: [])
+"""That the node looks for processes that it has not asked for."""
+
+THREADS = host("ropewalk.sandbox.watch._THREADS_SEEN", 1000)
 OTHERS_OWN = together("landlock and privileges", landlock(), privileges())
 """What keeps processes of one user apart: each that is not dumpable may be reached only with capabilities, or from a landlock above it."""
 
@@ -53,28 +58,35 @@ def victim() -> Iterator[Bait]:
     user = NOBODY if os.geteuid() == 0 else None
     with subprocess.Popen(["/bin/sleep", "60"], user=user, cwd="/") as process:
         try:
-            yield Bait(pid=process.pid, taken=lambda: _ends(process))
+            yield Bait(pid=process.pid, taken=lambda: ends(process))
         finally:
             process.kill()
 
 
-def _ends(process: subprocess.Popen[bytes]) -> bool:
+def ends(process: subprocess.Popen[bytes]) -> bool:
+    """Whether a process ends within a moment, otherwise than by exit 0."""
     with contextlib.suppress(subprocess.TimeoutExpired):
         return process.wait(0.05) != 0
     return False
 
 
 @contextlib.contextmanager
-def outliving() -> Iterator[Bait]:
+def outliving(name: str = "") -> Iterator[Bait]:
     """A name by which a process is known that is still there a while after the execution."""
-    name = f"rw-{secrets.token_hex(5)}"
-    yield Bait(name=name, taken=lambda: _stays(name))
+    name = name or f"rw-{secrets.token_hex(5)}"
+    yield Bait(name=name, taken=lambda: stays(name))
+    end_all(name)
+
+
+def end_all(name: str) -> None:
+    """End the processes of the host with a thread of this name."""
     for pid in _named(name):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
 
-def _stays(name: str) -> bool:
+def stays(name: str) -> bool:
+    """Whether there is such a process, and there still is after a while."""
     deadline = time.monotonic() + 2
     while _named(name):
         if time.monotonic() > deadline:
@@ -103,6 +115,18 @@ def be_named(name):
     held = ctypes.create_string_buffer(name.encode())
     call("prctl", 15, ctypes.addressof(held), 0, 0, 0)
 """
+
+LEAVE_A_DAEMON = (
+    TAKE_NAME
+    + """
+if call("clone", 0x01208000, 0, 0, ctypes.addressof(ctypes.c_int()), 0) == 0:
+    os.close(3)
+    os.close(4)
+    be_named("{name}")
+    time.sleep(60)
+    os._exit(0)
+"""
+)
 
 # What a process of its own does in an attack: it ends, and its parent has seen that it could be made.
 MADE = "\nif pid == 0:\n    os._exit(0)\nreturn THROUGH"
@@ -338,6 +362,35 @@ ATTACKS = [
         bait=outliving,
         held_by=[host("ropewalk.sandbox.processes.ForkedProcess._signal", lambda self: None)],
         through=bait_taken,
+    ),
+    Attack(
+        name="leave a daemon behind at import",
+        module=LEAVE_A_DAEMON.format(name=DAEMON),
+        source="pass",
+        bait=lambda: outliving(DAEMON),
+        held_by=[CHILDREN],
+        through=bait_taken,
+    ),
+    Attack(
+        name="start threads without end",
+        source="""
+            for _ in range(40):
+                threading.Thread(target=time.sleep, args=(60,)).start()
+            time.sleep(1)
+            return THROUGH
+        """,
+        held_by=[THREADS],
+    ),
+    Attack(
+        name="start threads past the library",
+        source="""
+            import _thread
+            for _ in range(40):
+                _thread.start_new_thread(time.sleep, (60,))
+            time.sleep(1)
+            return THROUGH
+        """,
+        held_by=[THREADS],
     ),
     Attack(
         name="leave its family",
