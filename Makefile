@@ -38,8 +38,9 @@ format: setup ## let ruff rewrite what it can
 	@$(BIN)/ruff format
 	@$(BIN)/ruff check --fix
 
-docs: setup ## write the tables of docs/wire.md from the code
+docs: setup ## write the tables of docs/wire.md and docs/security.md from the code
 	@$(BIN)/python -m tools.wire_doc
+	@$(BIN)/python -m tools.security_doc
 
 bench: setup ## measure against bare fork on this machine; writes bench/out/latest.json
 	@$(BIN)/python -m bench $(ARGS)

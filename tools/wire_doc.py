@@ -33,9 +33,14 @@ SECTIONS: tuple[tuple[str, Any], ...] = (
 
 def page(text: str) -> str:
     """Return the page with its tables written anew."""
+    return rewritten(text, tables())
+
+
+def rewritten(text: str, tables: str) -> str:
+    """Return a page with other tables between its markers."""
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)
-    return f"{before}{BEGIN}\n{tables()}{END}{after}"
+    return f"{before}{BEGIN}\n{tables}{END}{after}"
 
 
 def tables() -> str:
