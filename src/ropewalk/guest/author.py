@@ -23,6 +23,7 @@ from ropewalk.errors import InvalidValue, NotSerializable
 from ropewalk.guest.logs import OUTPUT
 from ropewalk.guest.plan import LIFECYCLE, TOOLS_DEEP, Plan, ToolPlan, declared_tools, every_tool, hooks_of
 from ropewalk.guest.raised import message_of, traceback_of
+from ropewalk.guest.randomness import note_generators, stop_noting
 from ropewalk.sdk.checks import seconds
 from ropewalk.sdk.methods import Method, methods_of
 from ropewalk.sdk.options import Options, option_fields
@@ -90,7 +91,9 @@ def _imported(request: Import, folder: str) -> Plan:
     global _bundle
     _bundle = folder
     OUTPUT.install()
+    note_generators()
     plan = plan_class(_find(_import(request.module), request.cls), request.memory)
+    stop_noting()
     OUTPUT.adopt_root_logger()
     return plan
 

@@ -5,9 +5,6 @@ Before: `attempt`, which waits for the event. After: `loop`, which runs the coro
 
 from __future__ import annotations
 
-import _random
-import random
-import sys
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final
@@ -18,6 +15,7 @@ from ropewalk.guest.logs import OUTPUT
 from ropewalk.guest.loop import Driver
 from ropewalk.guest.plan import LIFECYCLE, Plan, build, steps
 from ropewalk.guest.raised import raised
+from ropewalk.guest.randomness import seed_all
 from ropewalk.sdk.host import Running
 from ropewalk.sdk.twist import Twist
 from ropewalk.sdk.unit import find_target
@@ -48,7 +46,7 @@ class Invocation:
         """
         self._running.begin(start)
         OUTPUT.book.open(self._channel, start.logs)
-        _seed(start.seed)
+        seed_all(start.seed)
         last_word = self._carry_out(start, part)
         OUTPUT.flush()
         return last_word
@@ -85,23 +83,8 @@ class Invocation:
         return partial(getattr(unit, method.name), *args, **kwargs)
 
 
-# What `random.seed` does, without the pages that its Python code is on: this runs in every process.
-_generator: Final[Any] = vars(random)["_inst"]
-_reseed: Final[Callable[[int], None]] = _random.Random.seed.__get__(_generator)
-
-
 def _finished(result: object, start: Start) -> bytes:
     try:
         return encode_message(Finished(result=encode(result, "the result of", start.target.method, start.value)))
     except (NotSerializable, ValueTooLarge) as error:
         return encode_message(raised(error, unretried=True))
-
-
-def _seed(seed: bytes) -> None:
-    """Make this attempt's randomness its own, and repeatable from its record."""
-    _reseed(int.from_bytes(seed))
-    if _generator.gauss_next is not None:
-        _generator.gauss_next = None
-    numpy = sys.modules.get("numpy.random")
-    if numpy is not None:
-        numpy.seed(int.from_bytes(seed[:4]))
