@@ -184,3 +184,34 @@ def guest(name: str, path: str, lines: str) -> Guard:
 def settings(**values: Any) -> Guard:
     """Settings of the node, such as `limit_memory`: off, they have these values."""
     return Guard(name=f"settings({', '.join(f'{key}={value}' for key, value in values.items())})", settings=values)
+
+
+def lowered_limits() -> Guard:
+    """That a twist's own limits hold: off, it is held to the operator's alone."""
+    return host("ropewalk.sandbox.interface.Limits.lowered_by", lambda limits, _: limits)
+
+
+def used_process() -> Guard:
+    """A fresh process for every execution: off, `look` runs in a process that has run the attack before."""
+    lines = """
+    import msgspec as _msgspec
+    _bound = Invocation._bound
+
+    def _bound_in_a_used_process(self, start):
+        begin = _bound(self, start)
+        if start.target.method != "look":
+            return begin
+        (given,), _ = _msgspec.json.decode(start.target.arguments)
+
+        async def both():
+            try:
+                await self._twist.attack(given)
+            except Exception:
+                pass
+            return await begin()
+
+        return both
+
+    Invocation._bound = _bound_in_a_used_process
+    """
+    return guest("a fresh process", "guest/invocation.py", lines)

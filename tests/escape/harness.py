@@ -176,7 +176,7 @@ def nothing() -> Iterator[Bait]:
 class Outcome:
     """What came of an attack.
 
-    `refused` when the deploy was; else `execution` is the attack's. `seen` is what `look` found afterwards, on the same instance and on
+    `refused` when the deploy was; else `execution` is the attack's, or the activation where that failed. `seen` is what `look` found afterwards, on the same instance and on
     another: results, or None where it failed. `logs` are the attack's.
     """
 
@@ -216,7 +216,11 @@ def bait_taken(outcome: Outcome) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Attack:
-    """A hostile twist; the module says how to write one. `optional`: not every kernel has what it abuses."""
+    """A hostile twist; the module says how to write one.
+
+    With `prepare` its method of that name, among `members`, runs first on another instance, and what it returns is told to the attack.
+    `optional`: not every kernel has what it abuses.
+    """
 
     name: str
     source: str
@@ -227,6 +231,7 @@ class Attack:
     files: dict[str, bytes] = field(default_factory=dict[str, bytes])
     bait: Callable[[], AbstractContextManager[Bait]] = nothing
     through: Callable[[Outcome], bool] = says_so
+    prepare: bool = False
     optional: bool = False
 
     def __str__(self) -> str:
@@ -270,7 +275,7 @@ class Stage:
         self._bystander = bystander
 
     async def make(self, attack: Attack, folder: Path) -> tuple[Outcome, str | None]:
-        """Deploy the attack and have it run; returns also its instance, None when the deploy was refused."""
+        """Deploy the attack and have it run; returns also its instance, None when there is none that works."""
         with attack.bait() as bait, _node_without(self._off):
             return await self._make(attack, bait, folder)
 
@@ -281,9 +286,13 @@ class Stage:
         except RefusedImport as refused:
             return Outcome(bait=bait, refused=refused), None
         looks = attack.look != Attack.look
-        instance, *others = [await runtime.activate(name) for _ in range(1 + looks)]
-        execution = await runtime.finish(await runtime.queue(instance, "attack", bait.given))
-        seen = [await self._result(one, "look", bait.given) for one in (instance, *others)] if looks else []
+        instance, *others = [await runtime.activate(name) for _ in range(1 + (looks or attack.prepare))]
+        activation = await runtime.finish((await runtime.executions(instance))[0].id)
+        if activation.status != "succeeded":
+            return Outcome(bait=bait, execution=activation), None
+        given = await self._result(others[0], "prepare", bait.given) if attack.prepare else bait.given
+        execution = await runtime.finish(await runtime.queue(instance, "attack", given))
+        seen = [await self._result(one, "look", given) for one in (instance, *others)] if looks else []
         logs = await runtime.storage.logs(LogQuery(execution=execution.id))
         outcome = Outcome(
             bait=bait,

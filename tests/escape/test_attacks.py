@@ -6,13 +6,26 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.escape.attacks import files, kernel, processes, raw, sockets
+from tests.escape.attacks import (
+    cpu,
+    fake_success,
+    files,
+    floods,
+    frames,
+    kernel,
+    memory,
+    others,
+    processes,
+    raw,
+    smuggling,
+    sockets,
+)
 from tests.escape.guards import Guard
 from tests.escape.harness import Attack, Stages, assert_control, assert_held_back, assert_held_back_by
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-FAMILIES = [files, sockets, processes, kernel, raw]
+FAMILIES = [files, sockets, processes, kernel, raw, memory, cpu, floods, smuggling, frames, others, fake_success]
 ATTACKS = {f"{family.__name__.rpartition('.')[2]}: {attack}": attack for family in FAMILIES for attack in family.ATTACKS}
 LAYERS = {
     f"{name}: {guard} alone": (attack, guard)

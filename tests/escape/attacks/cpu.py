@@ -79,7 +79,7 @@ ATTACKS = [
         """,
     ),
     computing(
-        "sort with a comparison in C that never calls back",
+        "add up in C without end",
         """
         from itertools import repeat
         until = time.process_time() + 1
@@ -93,7 +93,7 @@ ATTACKS = [
         """
         import hashlib
         threads = [
-            threading.Thread(target=hashlib.pbkdf2_hmac, args=("sha256", b"", b"", 600_000), daemon=True) for _ in range(3)
+            threading.Thread(target=hashlib.pbkdf2_hmac, args=("sha256", b"", b"", 10**8), daemon=True) for _ in range(3)
         ]
         for thread in threads:
             thread.start()
@@ -110,22 +110,6 @@ ATTACKS = [
                 burn()
         last = Last()
         return THROUGH
-        """,
-    ),
-    computing(
-        "compute while the result is made",
-        """
-        class Text(str):
-            def __str__(self):
-                burn()
-                return "x"
-        import collections.abc
-        class Slow(dict):
-            def items(self):
-                burn()
-                return super().items()
-        burn(0.5)
-        return str(Slow(a=1).items()) and THROUGH
         """,
     ),
     computing(

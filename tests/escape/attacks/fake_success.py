@@ -1,11 +1,10 @@
-"""Success that is none: an end that is no result, and results that no method returned."""
+"""Success that is none: the end of a process, taken for the end of its method."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from ropewalk.dispatch.outcome import Succeeded
-from tests.escape.attacks.frames import RAW, WAITING
 from tests.escape.guards import host
 from tests.escape.harness import Attack, Outcome
 
@@ -39,18 +38,4 @@ ATTACKS = [
     ending("shut the connection down for writing and wait", "call('shutdown', 3, 1, 0)\ntime.sleep(60)"),
     ending("put another descriptor in the connection's place", "os.dup2(0, 3)"),
     ending("end the thread that runs the method", "call('exit', 0, 0)"),
-    Attack(
-        name="finish before the event has come",
-        module=f"""
-            {RAW}
-            from ropewalk.guest import channel
-            def finish_at_once(self):
-                raw(messages.Finished(result=b'"through"'))
-                time.sleep(60)
-            channel.Channel.wait_for_start = finish_at_once
-        """,
-        source="return None",
-        held_by=[WAITING],
-        through=succeeded,
-    ),
 ]

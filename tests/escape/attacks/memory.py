@@ -12,12 +12,14 @@ MIB = 1024 * 1024
 LITTLE = "limits: ClassVar[Limits] = Limits(cpu=10.0, wall=20.0, memory=32 << 20)"
 """What the twist asks to be held to; without that guard it may have the operator's 128 MiB, and takes 80."""
 
+FILES = {"filling": bytes(MIB)}
+
 BARE = "limits: ClassVar[Limits] = Limits(cpu=10.0, wall=20.0, memory=3 << 20)"
 
 
 def over_its_limit(name: str, source: str, members: str = LITTLE) -> Attack:
     """Return an attack that takes more memory than its twist may."""
-    return Attack(name=name, source=source, members=members, held_by=[lowered_limits()])
+    return Attack(name=name, source=source, members=members, files=FILES, held_by=[lowered_limits()])
 
 
 def without(name: str, guard: Guard, source: str, module: str = "") -> Attack:
@@ -40,7 +42,7 @@ ATTACKS = [
     ),
     over_its_limit(
         "map it privately",
-        "held = mmap.mmap(-1, 80 << 20, flags=mmap.MAP_PRIVATE)\nheld[:] = bytes(80 << 20)\nreturn THROUGH",
+        "ctypes.memset(map_memory(READ | WRITE, PRIVATE | ANONYMOUS, size=80 << 20), 1, 80 << 20)\nreturn THROUGH",
     ),
     over_its_limit(
         "map it piece by piece",
@@ -97,7 +99,7 @@ ATTACKS = [
     without(
         "share it",
         seccomp("mmap"),
-        "held = mmap.mmap(-1, 80 << 20)\nheld[:] = bytes(80 << 20)\nreturn THROUGH",
+        "ctypes.memset(map_memory(READ | WRITE, SHARED | ANONYMOUS, size=160 << 20), 1, 160 << 20)\nreturn THROUGH",
     ),
     without(
         "grow the stack",
