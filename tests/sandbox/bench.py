@@ -13,11 +13,15 @@ from textwrap import dedent
 from typing import Any
 
 import msgspec
+import pytest
 
 from ropewalk.sandbox.interface import Ended, Image, Limits
 from ropewalk.sandbox.processes import ForkedProcess
 from ropewalk.sandbox.source import ForkSource
 from ropewalk.wire.messages import Finished, GuestMessage, PriorityRecord, Raised, Start, Target
+
+IN_BOTH_MODES = pytest.mark.parametrize("bench", ["standard", "strict"], indirect=True)
+"""Marks tests whose twists are imported once for all attempts, and then in each attempt's own process."""
 
 WITHIN = 30.0
 """Seconds that anything here may take before the test is failed."""
@@ -90,10 +94,11 @@ class Attempt:
 
 @dataclass
 class Bench:
-    """A sandbox and the folder of its bundles."""
+    """A sandbox and the folder of its bundles; with `strict` every process imports its module itself."""
 
     source: ForkSource
     bundles: Path
+    strict: bool = False
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[Bench]:
@@ -112,7 +117,7 @@ class Bench:
         folder.chmod(0o755)
         for module, text in {"module": code, **files}.items():
             (folder / f"{module}.py").write_text("from ropewalk import Twist\n" + dedent(text))
-        return Image(bundle=name, module="module", cls=None, limits=limits or Limits())
+        return Image(bundle=name, module="module", cls=None, limits=limits or Limits(), strict=self.strict)
 
     def twist(self, body: str, before: str = "", limits: Limits | None = None) -> Image:
         """Write a module whose twist has one method, `probe`, of this body."""

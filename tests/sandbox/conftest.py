@@ -22,9 +22,9 @@ def no_error_in_the_event_loop(caplog: pytest.LogCaptureFixture) -> Iterator[Non
 
 
 @pytest.fixture
-def bench(sandbox: ForkSource, shared_bundles: Path) -> Bench:
-    """The session's sandbox, for tests that do no harm to its root zygote."""
-    return Bench(sandbox, shared_bundles)
+def bench(sandbox: ForkSource, shared_bundles: Path, request: pytest.FixtureRequest) -> Bench:
+    """The session's sandbox, for tests that do no harm to its root zygote; strict for modules that say so (`IN_BOTH_MODES`)."""
+    return Bench(sandbox, shared_bundles, strict=getattr(request, "param", "standard") == "strict")
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from tests.sandbox.bench import Bench
 async def main(bundles: str) -> None:
     bench = Bench(ForkSource(bundles), Path(bundles))
     async with bench.running():
-        image = bench.twist("import os, time; time.sleep(args[0]); return os.getuid(), os.listdir('/twist')")
+        image = bench.twist("import os, time; time.sleep(args[0]); return os.getuid(), os.listdir(os.path.dirname(__file__))")
         print(json.dumps(await bench.run(image, 0)), flush=True)
         attempt = await bench.begin(image, "probe", 60)
         print(json.dumps([attempt.process.pid, *below(os.getpid())]), flush=True)

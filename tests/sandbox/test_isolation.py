@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.sandbox.bench import Bench
+from tests.sandbox.bench import IN_BOTH_MODES, Bench
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), IN_BOTH_MODES]
 
 # `attempt(f)` gives the name of the errno that f() fails with, or what it returns.
 ATTEMPT = """
@@ -45,6 +45,14 @@ async def ask(bench: Bench, expression: str) -> Any:
 async def test_an_attempt_does_not_see_what_another_one_wrote(bench: Bench) -> None:
     image = bench.twist("seen.append(len(seen)); return seen", "seen = []")
     assert [await bench.run(image) for _ in range(3)] == [[0], [0], [0]]
+
+
+async def test_a_generator_made_at_import_is_each_attempts_own_unless_it_has_a_seed(bench: Bench) -> None:
+    before = "import random\nSEEDED, OTHER, SUBCLASSED = random.Random(7), random.Random(), type('Own', (random.Random,), {})()"
+    image = bench.twist("return SEEDED.random(), OTHER.random(), SUBCLASSED.gauss(0, 1), random.random()", before)
+    one, two = [await bench.run(image) for _ in range(2)]
+    assert [a == b for a, b in zip(one, two, strict=True)] == [True, False, False, False]
+    assert len(set(one)) == 4
 
 
 async def test_the_tree_has_only_what_is_needed(bench: Bench) -> None:

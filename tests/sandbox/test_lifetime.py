@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import select
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Generator
@@ -15,6 +16,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from tests.harness.forbidding import without
 from tests.harness.processes import below
 from tests.sandbox.bench import Bench
 
@@ -24,11 +26,15 @@ SYSTEM_PYTHON = "/usr/bin/python3"
 
 
 @contextmanager
-def lonely_host(bundles: Path, python: str = sys.executable, user: int | None = None) -> Generator[subprocess.Popen[str]]:
-    """Run `lonely_host.py` for a while."""
+def lonely_host(
+    bundles: Path, python: str = sys.executable, user: int | None = None, lacking: tuple[str, ...] = ()
+) -> Generator[subprocess.Popen[str]]:
+    """Run `lonely_host.py` for a while, on a host that lacks what `forbidding` can take from it."""
     libraries = os.path.dirname(os.path.dirname(msgspec.__file__))
     environment = {"PYTHONPATH": f"{ROOT}:{ROOT / 'src'}:{libraries}", "PYTHONDONTWRITEBYTECODE": "1"}
     command = [python, "-m", "tests.sandbox.lonely_host", str(bundles)]
+    if lacking:
+        command = [python, *without(lacking, [shutil.which(python) or python, *command[1:]])[1:]]
     groups: list[int] | None = None if user is None else []
     with subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, user=user, group=user, extra_groups=groups
@@ -69,13 +75,14 @@ def test_when_the_host_is_killed_nothing_goes_on(tmp_path: Path) -> None:
 
 @pytest.mark.root
 @pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user takes root")
-def test_it_works_for_an_ordinary_user_and_the_systems_python(tmp_path_factory: pytest.TempPathFactory) -> None:
+@pytest.mark.parametrize("lacking", [(), ("namespaces",)], ids=["namespaces", "landlock"])
+def test_it_works_for_an_ordinary_user_and_the_systems_python(lacking: tuple[str, ...]) -> None:
     if not _nobody_can_import_msgspec():
         pytest.skip("nobody cannot run the system's Python with msgspec here")
     bundles = Path(subprocess.check_output(["mktemp", "-d"], text=True, user=NOBODY, env={"TMPDIR": "/tmp"}).strip())
     try:
-        with lonely_host(bundles, SYSTEM_PYTHON, NOBODY) as host:
-            assert read(host) == [0, ["module.py"]]
+        with lonely_host(bundles, SYSTEM_PYTHON, NOBODY, lacking) as host:
+            assert read(host) == [NOBODY if lacking else 0, ["module.py"]]
             pidfds = [os.pidfd_open(int(str(pid))) for pid in read(host)]
             host.kill()
             assert wait_for_end(pidfds)

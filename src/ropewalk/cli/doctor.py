@@ -15,10 +15,12 @@ from ropewalk.cli.common.state import State, pass_state
 
 if TYPE_CHECKING:
     from ropewalk.sandbox.interface import Source
+    from ropewalk.service.config import Settings
 
 Shape = dict[str, Any]
 
-_STATES = {"enforced": "ok", "absent": "missing", "below_floor": "below floor"}
+_STATES = {"enforced": "ok", "absent": "missing", "below_floor": "below floor", "off": "switched off"}
+_FAILING = ("below_floor", "off")
 
 
 @click.command(
@@ -26,7 +28,7 @@ _STATES = {"enforced": "ok", "absent": "missing", "below_floor": "below floor"}
     cls=Command,
     examples=(
         ("ropewalk doctor", "look at this host and the database, repair what is stuck"),
-        ("ropewalk doctor --no-repair --json", "only look, for programs"),
+        ("ropewalk doctor --no-repair --json", "only look, for programs; with the whole profile of the sandbox"),
     ),
 )
 @click.option("--repair/--no-repair", default=True, help="Mend what is found in the database.  [default: repair]")
@@ -47,25 +49,30 @@ def command(state: State, repair: bool) -> None:
 
 async def _examine(state: State, *, repair: bool) -> Shape:
     with waiting("Looking at this host") as words:
-        isolation = await _isolation()
+        isolation, profile = await _isolation(state.settings)
         words("Looking at the database")
         database = await _database(state, repair=repair)
     healthy = not database["problems"] and not isolation["below_floor"]
-    return {"healthy": healthy, "isolation": isolation, "database": database}
+    return {"healthy": healthy, "isolation": isolation, "profile": profile, "database": database}
 
 
-async def _isolation() -> Shape:
-    """Return what the host's parts promise, and whether a sandbox made of them starts."""
+async def _isolation(settings: Settings) -> tuple[Shape, Shape | None]:
+    """Return what the host's parts promise and whether a sandbox made of them starts; and the sandbox itself, None when none can be made."""
     from ropewalk.sandbox.assessment import assess
     from ropewalk.sandbox.facts import gather_facts
+    from ropewalk.sandbox.profile import describe_profile, printable
     from ropewalk.sandbox.source import ForkSource
 
     facts = await asyncio.to_thread(gather_facts)
-    findings = [{"means": one.means, "state": one.state, "detail": one.detail} for one in assess(facts).findings]
-    if not any(finding["state"] == "below_floor" for finding in findings):
+    assessment = assess(facts, unsafe=settings.unsafe_no_sandbox)
+    findings = [{"means": one.means, "state": one.state, "detail": one.detail} for one in assessment.findings]
+    profile: Shape | None = None
+    if not assessment.problems:
+        profile = printable(describe_profile(facts, str(settings.bundles_directory.absolute()), assessment.profile))
         with tempfile.TemporaryDirectory(prefix="ropewalk-") as folder:
-            findings.append(await _trial(ForkSource(folder, facts=facts)))
-    return {"below_floor": any(finding["state"] == "below_floor" for finding in findings), "findings": findings}
+            findings.append(await _trial(ForkSource(folder, facts=facts, unsafe=settings.unsafe_no_sandbox)))
+    below_floor = any(finding["state"] in _FAILING for finding in findings)
+    return {"below_floor": below_floor, "profile": profile and profile["name"], "findings": findings}, profile
 
 
 async def _trial(source: Source) -> dict[str, str]:
@@ -78,7 +85,7 @@ async def _trial(source: Source) -> dict[str, str]:
         return {"means": "trial", "state": "below_floor", "detail": str(error)}
     finally:
         await source.stop()
-    return {"means": "trial", "state": "enforced", "detail": "a sandbox was started here and ended again"}
+    return {"means": "trial", "state": "enforced", "detail": "its processes were started here and ended again"}
 
 
 async def _database(state: State, *, repair: bool) -> Shape:
@@ -101,11 +108,13 @@ async def _database(state: State, *, repair: bool) -> Shape:
 
 def _complaints(result: Shape) -> list[str]:
     """Return, in words, why the exit code is not 0."""
-    below = [f"{one['means']}: {one['detail']}" for one in result["isolation"]["findings"] if one["state"] == "below_floor"]
+    below = [f"{one['means']}: {one['detail']}" for one in result["isolation"]["findings"] if one["state"] in _FAILING]
     return [*below, *result["database"]["problems"]]
 
 
 def _print(result: Shape) -> None:
+    click.echo(f"sandbox   {result['isolation']['profile'] or 'cannot be made here'}")
+    click.echo()
     columns: Columns = (("isolation", text_of("means")), ("", lambda row: _STATES[row["state"]]), ("detail", text_of("detail")))
     table(result["isolation"]["findings"], columns)
     click.echo()

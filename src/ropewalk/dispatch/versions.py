@@ -30,12 +30,16 @@ class Versions:
         storage: where versions and their files are.
         limits: the operator's, which a version may lower.
         materialise: puts a bundle's files where the sandbox can see them, unless they are there already.
+        strict: whether the module of every version is imported in each attempt's own process, not only of those that ask for it.
     """
 
-    def __init__(self, storage: Storage, limits: Limits, materialise: Callable[[str], Awaitable[None]]) -> None:
+    def __init__(
+        self, storage: Storage, limits: Limits, materialise: Callable[[str], Awaitable[None]], *, strict: bool = False
+    ) -> None:
         self._storage = storage
         self._limits = limits
         self._materialise = materialise
+        self._strict = strict
         self._loaded: OrderedDict[tuple[str, int], LoadedVersion] = OrderedDict()
 
     async def of(self, claim: Claim) -> LoadedVersion:
@@ -60,6 +64,8 @@ class Versions:
 
     def load(self, version: Version) -> LoadedVersion:
         """Return what the dispatcher needs of a stored version."""
-        limits = self._limits.lowered_by(version.manifest.limits)
-        image = Image(bundle=version.bundle, module=version.module, cls=version.manifest.cls, limits=limits)
-        return LoadedVersion(image=image, manifest=version.manifest, limits=limits)
+        manifest = version.manifest
+        limits = self._limits.lowered_by(manifest.limits)
+        strict = self._strict or manifest.isolation == "strict"
+        image = Image(bundle=version.bundle, module=version.module, cls=manifest.cls, limits=limits, strict=strict)
+        return LoadedVersion(image=image, manifest=manifest, limits=limits)

@@ -23,6 +23,7 @@ import shutil
 import stat
 import sys
 import tomllib
+import typing
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
@@ -33,6 +34,7 @@ from msgspec.structs import replace
 from ropewalk.service import packages
 from ropewalk.service.packages import Lock
 from ropewalk.service.requirements import PROVIDED, BadRequirement, wanted
+from ropewalk.wire.control import Isolation
 from ropewalk.wire.plan import PACKAGES
 
 MOST_BYTES: Final = 64 * 1024 * 1024
@@ -42,7 +44,8 @@ MOST_FILES: Final = 10_000
 """Most files in a bundle, packages aside."""
 
 _SKIPPED_FOLDERS: Final = frozenset({"__pycache__", "node_modules"})
-_MANIFEST_KEYS: Final = ("twist", "name")
+_MANIFEST_KEYS: Final = ("twist", "name", "isolation")
+_ISOLATIONS: Final[tuple[Isolation, ...]] = typing.get_args(Isolation)
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SCRIPT_BLOCK: Final = re.compile(r"(?m)^# /// script[ \t]*$\n(?P<content>(^#(| .*)$\n)+?)^# ///[ \t]*$")
 
@@ -54,8 +57,8 @@ class BundleError(Exception):
 class Packed(Struct, frozen=True, kw_only=True):
     """A folder or file, ready to be deployed.
 
-    `name` is the one that the manifest gives, None when it gives none; `cls` likewise. `files` maps relative POSIX paths to contents.
-    `requirements` are the packages that it asks for.
+    `name` is the one that the manifest gives, None when it gives none; `cls` likewise, and `isolation` what it asks for. `files` maps
+    relative POSIX paths to contents. `requirements` are the packages that it asks for.
     """
 
     path: str
@@ -64,6 +67,7 @@ class Packed(Struct, frozen=True, kw_only=True):
     cls: str | None
     files: dict[str, bytes]
     digest: str
+    isolation: Isolation = "standard"
     requirements: tuple[str, ...] = ()
 
     @property
@@ -116,6 +120,7 @@ def pack(path: Path, *, database: Path | None = None) -> Packed:
         cls=source.cls,
         files=files,
         digest=digest_of(files),
+        isolation=source.isolation,
         requirements=tuple(sorted({*source.requirements, *script})),
     )
 
@@ -140,6 +145,7 @@ class _Source(Struct, frozen=True, kw_only=True):
     cls: str | None = None
     name: str | None = None
     single: bool = False
+    isolation: Isolation = "standard"
     requirements: tuple[str, ...] = ()
 
 
@@ -172,7 +178,24 @@ def _folder(folder: Path) -> _Source:
         named = "twist"
     module, _, cls = named.partition(":")
     root, file = _find_module(folder, module)
-    return _Source(root=root, module=module, module_file=file, cls=cls or None, name=name, requirements=depends)
+    return _Source(
+        root=root,
+        module=module,
+        module_file=file,
+        cls=cls or None,
+        name=name,
+        isolation=_isolation(folder, manifest.get("isolation", "standard")),
+        requirements=depends,
+    )
+
+
+def _isolation(folder: Path, asked: str) -> Isolation:
+    """Return the isolation of this name."""
+    for isolation in _ISOLATIONS:
+        if asked == isolation:
+            return isolation
+    where = f"{folder / 'pyproject.toml'}: [tool.ropewalk]"
+    raise BundleError(f"{where} isolation {asked!r} is none: it is {' or '.join(_ISOLATIONS)}")
 
 
 def _project(folder: Path) -> dict[str, Any]:

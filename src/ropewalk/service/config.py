@@ -20,6 +20,7 @@ import msgspec
 from msgspec import Struct
 
 from ropewalk.sandbox.interface import Limits
+from ropewalk.wire.control import Isolation
 
 PREFIX: Final = "ROPEWALK_"
 FILE_NAME: Final = "ropewalk.toml"
@@ -71,6 +72,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     package_index: str = ""
     package_builds: bool = False
     package_timeout: float = 300.0
+    isolation: Isolation = "standard"
+    unsafe_no_sandbox: bool = False
     sources: dict[str, str] = {}
     not_applied: tuple[str, ...] = ()
 
@@ -220,6 +223,17 @@ def _yes_or_no(value: object) -> bool:
     return chosen
 
 
+_ISOLATIONS: Final[tuple[Isolation, ...]] = ("standard", "strict")
+
+
+def _isolation(value: object) -> Isolation:
+    """Return how far the executions of a version are kept apart."""
+    for isolation in _ISOLATIONS:
+        if value == isolation:
+            return isolation
+    raise ValueError("is neither standard nor strict")
+
+
 def _database(value: object) -> str:
     """Return a database URL whose form is right."""
     url = _text(value)
@@ -236,11 +250,12 @@ def _patterns(value: object) -> tuple[str, ...]:
 
 
 class Setting(Struct, frozen=True):
-    """One setting: how its value is read and what it means."""
+    """One setting: how its value is read and what it means. The flag of a `switch` takes no value."""
 
     name: str
     parse: Callable[[object], Any]
     meaning: str
+    switch: bool = False
 
     @property
     def variable(self) -> str:
@@ -296,6 +311,17 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "Whether packages without a wheel may be built. Building runs their authors' code here, outside the sandbox.",
     ),
     Setting("package_timeout", parse_duration, "How long resolving and fetching the packages of one version may take."),
+    Setting(
+        "isolation",
+        _isolation,
+        "Where a version's module is imported: once for all its executions (standard), or in the process of each (strict).",
+    ),
+    Setting(
+        "unsafe_no_sandbox",
+        _yes_or_no,
+        "Run twists without any sandbox: they can then do whatever this node's user can. For code that you trust only.",
+        switch=True,
+    ),
 )
 """Every setting, in the order in which they are shown."""
 

@@ -179,7 +179,7 @@ class Node:
         return Dispatcher(
             Host(storage=service.storage, clock=service.clock, fetcher=fetcher, egress=egress, limits=limits),
             source,
-            Versions(service.storage, settings.limits, service.materialise),
+            Versions(service.storage, settings.limits, service.materialise, strict=settings.isolation == "strict"),
             node=self.id,
             concurrency=settings.concurrency,
             holds_lease=self._membership.holds_lease,

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from typing import Final
+
+from msgspec.structs import replace
 
 from ropewalk.answers.tasks import new_id
 from ropewalk.clock import Clock, SystemClock
+from ropewalk.sandbox.assessment import UNSAFE
 from ropewalk.sandbox.interface import Image, Source
 from ropewalk.sandbox.source import ForkSource
 from ropewalk.service import bundles, doorbell, packages
@@ -36,6 +41,8 @@ from ropewalk.storage.records import (
 from ropewalk.storage.sqlite import open_sqlite
 from ropewalk.wire.control import Manifest
 from ropewalk.wire.messages import Json, Target, Trigger
+
+log: Final = logging.getLogger(__name__)
 
 Trees = Mapping[str, Mapping[str, bytes]]
 """The files of packages, by the digests that name them."""
@@ -64,7 +71,7 @@ class Service:
         return database.with_name(f"{database.name}-nodes")
 
     async def sandbox(self) -> Source:
-        """Return where processes come from, started when first asked for.
+        """Return where processes come from, started when first asked for. Without isolation, when so told, it says so each time.
 
         Raises:
             SandboxError: this host cannot isolate; the message says what is missing.
@@ -72,7 +79,10 @@ class Service:
         if self._source is None:
             directory = self.settings.bundles_directory.absolute()
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            source = ForkSource(str(directory), memory=self.settings.node_memory)
+            unsafe = self.settings.unsafe_no_sandbox
+            if unsafe:
+                log.warning("%s: %s", self.settings.sources.get("unsafe_no_sandbox", "unsafe_no_sandbox"), UNSAFE)
+            source = ForkSource(str(directory), unsafe=unsafe, memory=self.settings.node_memory)
             await source.start()
             self._source = source
         return self._source
@@ -197,9 +207,12 @@ class Service:
                 await self._lay_out(directory, package.files)
         await asyncio.to_thread(bundles.materialise, directory, packed.digest, packed.files)
         tell(f"Importing {packed.module} in the sandbox")
-        image = Image(bundle=packed.digest, module=packed.module, cls=packed.cls, limits=self.settings.limits)
-        manifest = await (await self.sandbox()).describe(image)
-        check_manifest(manifest, self.settings.limits)
+        strict = "strict" in (self.settings.isolation, packed.isolation)
+        limits = self.settings.limits
+        image = Image(bundle=packed.digest, module=packed.module, cls=packed.cls, limits=limits, strict=strict)
+        described = await (await self.sandbox()).describe(image)
+        manifest = replace(described, isolation=packed.isolation)
+        check_manifest(manifest, limits)
         return manifest
 
     async def _latest(self, name: str) -> Version | None:

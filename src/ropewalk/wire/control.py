@@ -145,8 +145,15 @@ class RetryInfo(Record, frozen=True, kw_only=True):
     ordered: bool = False
 
 
+Isolation = Literal["standard", "strict"]
+"""Where a version's module is imported: once for all its executions, or in the process of each attempt."""
+
+
 class Manifest(Record, frozen=True, kw_only=True):
-    """What a version declares: stored at deploy, and from then on the only thing that says what it may do."""
+    """What a version declares: stored at deploy, and from then on the only thing that says what it may do.
+
+    `isolation` is what the bundle's configuration asks for; the host puts it in.
+    """
 
     protocol: int
     python: str
@@ -158,6 +165,7 @@ class Manifest(Record, frozen=True, kw_only=True):
     limits: LimitsInfo = LimitsInfo()
     retry: RetryInfo = RetryInfo()
     concurrency: int = 1
+    isolation: Isolation = "standard"
 
 
 class Imported(Message, tag="imported", frozen=True, kw_only=True):

@@ -48,7 +48,9 @@ def setting_options(names: Iterable[str]) -> list[click.Parameter]:
     return [
         click.Option(
             [setting.flag],
-            metavar="VALUE",
+            metavar=None if setting.switch else "VALUE",
+            is_flag=setting.switch,
+            default=None,
             expose_value=False,
             callback=_remember(setting.name),
             help=f"{setting.meaning}  [{setting.variable}]",
@@ -62,13 +64,19 @@ def running_settings() -> list[str]:
     """Return the settings that matter to whatever runs executions."""
     from ropewalk.service.config import SETTINGS
 
-    return ["allow_private", "node_memory", *(setting.name for setting in SETTINGS if setting.name.startswith("limit_"))]
+    return [
+        "allow_private",
+        "isolation",
+        "unsafe_no_sandbox",
+        "node_memory",
+        *(setting.name for setting in SETTINGS if setting.name.startswith("limit_")),
+    ]
 
 
-def _remember(name: str) -> Callable[[click.Context, click.Parameter, str | None], None]:
+def _remember(name: str) -> Callable[[click.Context, click.Parameter, str | bool | None], None]:
     """Return a callback that keeps a flag's value as a setting."""
 
-    def keep(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
+    def keep(ctx: click.Context, _: click.Parameter, value: str | bool | None) -> None:
         if value is not None:
             ctx.ensure_object(State).flags[name] = value
 
