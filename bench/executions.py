@@ -44,14 +44,14 @@ async def _measure_method(
     each: list[float] = []
     stored_each: list[float] = []
     floor_each: list[float] = []
-    await _in_flight(rig, instances, method, count // 4)
+    await in_flight(rig, instances, method, count // 4)
     for _ in range(rounds):
         floor_rate.append(floor.per_second(count, IN_FLIGHT))
-        rate.append(await _in_flight(rig, instances, method, count))
+        rate.append(await in_flight(rig, instances, method, count))
         round_trips.append(await _round_trips(rig, instances, method, count))
         await asyncio.sleep(_REST * 5)
         floor_each.append(floor.milliseconds(singles))
-        on_a_process, from_storing = await _one_by_one(rig, instances[0], method, singles)
+        on_a_process, from_storing = await one_by_one(rig, instances[0], method, singles)
         each.append(on_a_process)
         stored_each.append(from_storing)
     name = "execution" if method == "get_set" else f"execution_{method}"
@@ -74,7 +74,7 @@ async def _measure_method(
     ]
 
 
-async def _in_flight(rig: Rig, instances: Sequence[Instance], method: str, count: int) -> float:
+async def in_flight(rig: Rig, instances: Sequence[Instance], method: str, count: int) -> float:
     """Return how many executions a second the node works off with one in flight on each instance and more of them queued."""
     end = rig.witness.settlements(count)
     await asyncio.gather(*(rig.hand_over(instances[number % len(instances)].id, method) for number in range(count)))
@@ -95,7 +95,7 @@ async def _round_trips(rig: Rig, instances: Sequence[Instance], method: str, cou
     return count / (time.perf_counter() - began)
 
 
-async def _one_by_one(rig: Rig, instance: Instance, method: str, count: int) -> tuple[float, float]:
+async def one_by_one(rig: Rig, instance: Instance, method: str, count: int) -> tuple[float, float]:
     """Return the median milliseconds of one execution on an idle node, from its process's getting it and from its event's storing."""
     on_a_process: list[int] = []
     from_storing: list[int] = []
