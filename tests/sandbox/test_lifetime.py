@@ -16,6 +16,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from ropewalk.sandbox.facts import gather_facts
+from ropewalk.sandbox.source import ForkSource
 from tests.harness.forbidding import without
 from tests.harness.processes import below
 from tests.sandbox.bench import Bench
@@ -116,6 +118,14 @@ async def test_a_stopped_sandbox_can_be_started_again(own_bench: Callable[[], Be
     for _ in range(2):
         async with bench.running():
             assert await bench.run(bench.twist("return 1")) == 1
+
+
+async def test_a_machine_without_a_table_of_time_zones_will_do(tmp_path: Path) -> None:
+    facts = gather_facts()
+    bare = msgspec.structs.replace(facts, data=[bound for bound in facts.data if "zoneinfo" not in bound[0]])
+    async with Bench(ForkSource(str(tmp_path), facts=bare), tmp_path).running() as bench:
+        looked = "from zoneinfo import available_timezones\nreturn sorted(available_timezones()), 7"
+        assert await bench.run(bench.twist(looked)) == [[], 7]
 
 
 async def test_a_waiting_process_costs_little_memory(own_bench: Callable[[], Bench]) -> None:
