@@ -23,9 +23,9 @@ from ropewalk.dispatch.outcome import Cancelled, Ending, Failed, Fenced, Lost, O
 from ropewalk.dispatch.versions import LoadedVersion
 from ropewalk.queue.retries import Failure
 from ropewalk.sandbox.interface import Ended, Process, Source
-from ropewalk.sandbox.watch import THREADS
 from ropewalk.storage.interface import DoesNotApply, Fenced as LeaseLost, StorageError
 from ropewalk.storage.records import Claim, ErrorInfo, LogLine, Part, Usage
+from ropewalk.wire.control import THREADS
 from ropewalk.wire.frames import MESSAGE_LIMIT_FROM_GUEST, MESSAGE_LIMIT_FROM_HOST
 from ropewalk.wire.messages import (
     Answer,

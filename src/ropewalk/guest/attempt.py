@@ -13,12 +13,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, NoReturn
 
-from ropewalk.guest import rehearsal
+from ropewalk.guest import memory, rehearsal
 from ropewalk.guest.author import load, load_plan
 from ropewalk.guest.channel import Channel, encode_message
 from ropewalk.guest.invocation import Invocation
 from ropewalk.guest.raised import out_of_memory
 from ropewalk.wire.control import Import, Imported, ImportFailed, Standing
+from ropewalk.wire.frames import encode_frames
 from ropewalk.wire.messages import Raised, Start
 
 _COLLECT_EVERY: Final = 20_000
@@ -61,9 +62,11 @@ def _import_and_run(channel: Channel, request: Import, folder: str, start: Start
     return Invocation(found, channel).run(start)
 
 
-def _serving(channel: Channel, fd: int, memory: int, run: Run) -> Callable[[bool], NoReturn]:
+def _serving(channel: Channel, fd: int, limit: int, run: Run) -> Callable[[bool], NoReturn]:
     """Return what waits for the one event, runs it, and stays until it is ended."""
-    out_of_memory_word = encode_message(out_of_memory(memory))
+    out_of_memory_word = encode_message(out_of_memory(limit))
+    out_of_memory_frame = encode_frames(out_of_memory_word)
+    memory.install()
     gc.set_threshold(_COLLECT_EVERY, 20, 50)
     rehearse = rehearsal.once_more()
     event = select.poll()
@@ -72,8 +75,10 @@ def _serving(channel: Channel, fd: int, memory: int, run: Run) -> Callable[[bool
     def serve(ahead: bool) -> NoReturn:
         if ahead and not event.poll(_SOON):
             rehearse()
+        start = channel.wait_for_start()
+        memory.end_with(fd, out_of_memory_frame)
         try:
-            last_word = run(channel.wait_for_start())
+            last_word = run(start)
         except MemoryError:
             last_word = out_of_memory_word
         channel.finish(last_word)

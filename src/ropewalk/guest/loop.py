@@ -19,14 +19,20 @@ import selectors
 import sys
 from asyncio import events, tasks
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, TypeVarTuple, cast
 from weakref import WeakSet
 
+from ropewalk.wire.control import THREADS
+
 T = TypeVar("T")
+Args = TypeVarTuple("Args")
 
 log = logging.getLogger("ropewalk")
 
-_what_to_thread_needs = concurrent.futures.ThreadPoolExecutor  # imported by being named, before any fork
+_Executor = concurrent.futures.ThreadPoolExecutor  # imported by being named, before any fork
+
+_WORKERS = THREADS - 4
+"""Threads that `asyncio.to_thread` uses: on a large machine asyncio itself would take more than there may be."""
 
 
 class Loop(asyncio.SelectorEventLoop):
@@ -52,6 +58,14 @@ class Loop(asyncio.SelectorEventLoop):
         task = super().create_task(coro, **options)
         self._made.add(task)
         return task
+
+    def run_in_executor(
+        self, executor: concurrent.futures.Executor | None, func: Callable[[*Args], T], *args: *Args
+    ) -> asyncio.Future[T]:
+        """Run a function in a thread; in one of a few when no executor is named."""
+        if executor is None and getattr(self, "_default_executor", None) is None:
+            self.set_default_executor(_Executor(_WORKERS, thread_name_prefix="asyncio"))
+        return super().run_in_executor(executor, func, *args)
 
     def take_over(self, generators: Iterable[AsyncGenerator[Any, Any]]) -> None:
         """Take over from the hand that stepped, and these generators to close at the end."""

@@ -16,18 +16,14 @@ import resource
 import socket
 import struct
 import sys
-import threading
 from collections.abc import Callable
 from typing import Final, NoReturn
 
 import msgspec
 
-from ropewalk.guest import kernel
+from ropewalk.guest import kernel, threads
 from ropewalk.wire.control import CONTROL_LIMIT, FORK, FORK_AHEAD, HELLO, Import, ImportFailed, Spawn, ZygoteReport
 from ropewalk.wire.plan import BUNDLE, BUNDLES, CONTROL_FD, PACKAGES, QUEUE_FD, TWIST, Confinement
-
-THREAD_STACK: Final = 1024 * 1024
-"""Bytes of stack of a thread that an author starts: the limit of memory counts it whole."""
 
 _FORK_FLAGS: Final = kernel.CLONE_PARENT | kernel.CLONE_CHILD_SETTID | kernel.CLONE_CHILD_CLEARTID
 _ANCILLARY: Final = socket.CMSG_SPACE(struct.calcsize("i"))
@@ -93,7 +89,7 @@ def _import(control: socket.socket, folder: str) -> Attempt | None:
     sys.path.append(folder)
     if os.path.isdir(packages := f"{folder}/{PACKAGES}"):
         sys.path.append(packages)  # last: no package can stand in for what the runtime itself uses
-    threading.stack_size(THREAD_STACK)
+    threads.bound()
     prepare: Prepare = importlib.import_module("ropewalk.guest.attempt").prepare
     attempt, report = prepare(CONTROL_FD, request, folder)
     settle_heap()

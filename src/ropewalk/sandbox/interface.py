@@ -42,6 +42,11 @@ class Limits(Struct, frozen=True, kw_only=True):
     requests: int = 1000
     logs: int = 256 * 1024
 
+    @property
+    def memory_bound(self) -> int:
+        """Bytes beyond the pristine image that the kernel lets a process map: a tenth more than its limit, so that it is seen to pass that."""
+        return self.memory + self.memory // 10
+
     def lowered_by(self, asked: LimitsInfo) -> Limits:
         """Return these limits with what the twist asks to be lower."""
         return Limits(

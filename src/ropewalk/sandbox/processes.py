@@ -26,14 +26,10 @@ from ropewalk.sandbox.reactor import Reactor
 from ropewalk.sandbox.watch import Bounds, Watch, cpu_seconds
 from ropewalk.wire.control import Exit
 from ropewalk.wire.frames import MESSAGE_LIMIT_FROM_GUEST, MESSAGE_LIMIT_FROM_HOST, FrameDecoder, FrameError, encode_frames
-from ropewalk.wire.messages import Finished, GuestMessage, HostMessage, Raised
+from ropewalk.wire.messages import Finished, GuestMessage, HostMessage, Log, Raised
 
 READ_SIZE: Final = 64 * 1024
 """Most bytes read from one guest before others have their turn."""
-
-MEMORY_ROOM: Final = 3 * 1024 * 1024 * 1024
-"""Bytes beyond its memory limit that a process may map (RLIMIT_DATA): so that what asks for too much at once gets it, and is ended for it.
-A request that the kernel refuses can be caught, and leaves no trace. Only what is touched takes memory, and the watch leaves little time."""
 
 WAITING_CPU: Final = 1.0
 """Seconds of CPU that a process may use before its event comes: getting ready takes milliseconds."""
@@ -252,7 +248,10 @@ class ForkedProcess:
             return ProcessUsage(cpu=0.0, memory_peak=0, wall=max(0.0, self._loop.time() - self._began))
 
     def _used(self, cpu: float, status: Status, now: float) -> ProcessUsage:
-        peak = status.held_peak - self._birth.status.held_peak
+        before = self._birth.status
+        peak = status.held_peak - before.held_peak
+        if self._limits is not None:  # the kernel lets it have no more: what was beyond that could not be written
+            peak = min(peak, max(self._limits.memory_bound, status.held - before.held))
         return ProcessUsage(cpu=max(0.0, cpu - self._cpu_before), memory_peak=max(0, peak), wall=max(0.0, now - self._began))
 
     def _last_look(self) -> str | None:
@@ -267,9 +266,22 @@ class ForkedProcess:
         return "cpu_limit" if self._usage.cpu > self._limits.cpu else None
 
     def _passed_a_limit(self) -> None:
-        """It was ended for a limit."""
+        """It was ended for a limit: log lines that it had written by then are still taken."""
         assert self._watch is not None
+        if self._state is _State.RUNNING:
+            self._hear_out()
         self.kill(self._watch.passed)
+
+    def _hear_out(self) -> None:
+        assert self._on_message is not None, "a process is listened to before it is started"
+        try:
+            while data := self._connection.recv(READ_SIZE):
+                for body in self._frames.feed(data):
+                    message = _decode(body)
+                    if type(message) is Log:
+                        self._on_message(message)
+        except (OSError, FrameError, msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+            pass  # there is no more, or it is nothing that one could understand
 
     def kill(self, limit: str | None = None) -> None:
         """See `Process.kill`."""

@@ -158,7 +158,7 @@ class ForkSource:
         try:
             pool, manifest = await self._ready_pool(replace(image, strict=False))
         finally:
-            room.give_back(image.limits.memory)
+            room.give_back(image.limits.memory_bound)
         if image.strict:
             pool.close("it was there to describe its version")
         assert manifest is not None, "what has imported describes itself"
@@ -166,7 +166,7 @@ class ForkSource:
 
     async def take(self, image: Image) -> ForkedProcess:
         """Return a process that waits, or wait for one, and before that for the room that it may need."""
-        room, memory = await self._enter(image), image.limits.memory
+        room, memory = await self._enter(image), image.limits.memory_bound
         try:
             process = await self._take(image)
         except BaseException:
@@ -255,7 +255,7 @@ class ForkSource:
         room = self._room
         if room is None:
             raise SandboxError("the sandbox is not running")
-        memory = image.limits.memory
+        memory = image.limits.memory_bound
         if not room.crowded and self._has_room_for(image):
             room.take(memory)
         else:
@@ -267,7 +267,7 @@ class ForkSource:
         room = self._room
         if room is None:
             return True  # it is told when it asks for its process
-        needed = image.limits.memory * (1 if image in self._pools else 2)
+        needed = image.limits.memory_bound * (1 if image in self._pools else 2)
         if room.fits(needed):
             return True
         spare = [pool for pool in self._pools.values() if pool.image != image]

@@ -2,14 +2,14 @@
 
 The kernel has no such limits for a process that is not to be trusted with them: `RLIMIT_CPU` counts whole seconds, a timer that a guest's
 process makes for itself is made by code that the author's import may have changed, and `RLIMIT_DATA` makes requests fail, which can be
-caught. So they are looked at from outside. The event loop runs SQL and decodes what guests say, and is at times busy for tenths of a
+ignored. So they are looked at from outside. The event loop runs SQL and decodes what guests say, and is at times busy for tenths of a
 second; this thread does nothing else, needs the interpreter's lock for microseconds, and ends what has used too much by itself. It
 tells the event loop afterwards.
 
 A process is looked at when it could have used its budget up, and every `LOOK` at the latest: its CPU clock, which costs a microsecond, and
 its memory when that clock has gone on, since only what runs can take memory. So a process that lives for a millisecond costs two
 entries of a set. Should this very thread be held up, by a machine that is frozen or starved, the kernel's own limits stand behind it:
-CPU to the next whole second, memory to `processes.MEMORY_ROOM` beyond its limit.
+CPU to the next whole second, memory to a tenth beyond its limit (`Limits.memory_bound`).
 
 Before: `processes` and `zygotes`, which say what may be used. After: they, when it was.
 """
@@ -28,6 +28,7 @@ from typing import Final
 from msgspec import Struct
 
 from ropewalk.sandbox.inspection import Status
+from ropewalk.wire.control import THREADS
 
 CPUS: Final = len(os.sched_getaffinity(0))
 """How many processes can run at once."""
@@ -38,11 +39,9 @@ LOOK: Final = 0.02
 CLOSE_LOOK: Final = 0.004
 """Seconds between two looks at what is near its limit, at the least."""
 
-THREADS: Final = 16
-"""Threads that a process may have: the guest's own `threading` sees to it, so that the author gets an exception."""
-
 _THREADS_SEEN: Final = 2 * THREADS
-"""Threads with which a process is ended: more than that are made past `threading`. Those that end are seen for a moment longer."""
+"""Threads that a process is ended for having more than. One too many raises in the guest (`guest.threads`), so that as many as these were made
+past Python; as many as may run can be seen a moment longer when they end, while their successors start."""
 
 _FILLING: Final = 4 * 1024 * 1024 * 1024
 """Bytes that a process can fill in a second, about: as quickly as the kernel clears pages."""

@@ -28,13 +28,14 @@ from msgspec.structs import replace
 from ropewalk.sandbox import inspection
 from ropewalk.sandbox.interface import Image, RefusedImport, SandboxError
 from ropewalk.sandbox.launch import Launched
-from ropewalk.sandbox.processes import MEMORY_ROOM, Birth, ForkedProcess
+from ropewalk.sandbox.processes import Birth, ForkedProcess
 from ropewalk.sandbox.reactor import Deadline, Reactor
-from ropewalk.sandbox.watch import THREADS, Bounds, Watch, cpu_seconds
+from ropewalk.sandbox.watch import Bounds, Watch, cpu_seconds
 from ropewalk.wire.control import (
     CONTROL_LIMIT,
     FORK,
     HELLO,
+    THREADS,
     Exit,
     Exits,
     Import,
@@ -514,7 +515,7 @@ class VersionZygote:
 
     def _limit_memory(self, image: int) -> None:
         _, hard = resource.prlimit(self._pid, resource.RLIMIT_DATA)
-        resource.prlimit(self._pid, resource.RLIMIT_DATA, (image + self.image.limits.memory + MEMORY_ROOM, hard))
+        resource.prlimit(self._pid, resource.RLIMIT_DATA, (image + self.image.limits.memory_bound, hard))
 
     def _look(self) -> inspection.Status:
         return inspection.status_of(self._pid)
@@ -561,6 +562,8 @@ class VersionZygote:
         try:
             report: ZygoteReport = _decode_zygote_report(packet)
             match report:
+                case ImportFailed(type="MemoryError"):
+                    self._import_over("memory_limit")
                 case ImportFailed():
                     self._fail(RefusedImport(report.type, report.message, report.traceback))
                 case Imported() if not self.image.strict:

@@ -20,6 +20,9 @@ from ropewalk.wire.messages import Json, Message, Record
 CONTROL_LIMIT: Final = 128 * 1024
 """Most bytes in one control packet, a manifest included: what fits a socket's buffer on every Linux."""
 
+THREADS: Final = 16
+"""Threads that a process of an author's code may have at once."""
+
 FORK: Final = b"f"
 """Asks a version zygote for one process. A packet on its queue says the same, beside the connection that it brings."""
 

@@ -76,8 +76,8 @@ def lease_holder(tx: Transaction, instance: str, epoch: int, execution: str) -> 
 # ── What becomes of the execution ─────────────────────────────────────────────────────────────────────────────────────────────
 
 _OVER: Final = """
-    UPDATE executions SET status = ?, tries = tries + ?, lost = lost + ?, finished_at = ?, cpu = ?, memory_peak = ?, requests = ?,
-        error = ?, result = ?
+    UPDATE executions SET status = ?, tries = tries + ?, lost = lost + ?, started_at = ?, finished_at = ?, cpu = ?, memory_peak = ?,
+        requests = ?, error = ?, result = ?
     WHERE n = ?
     """
 
@@ -103,6 +103,7 @@ def _conclude(tx: Transaction, state: InstanceState, running: Running, settlemen
             status,
             verdict.counted,
             attempt.status == "lost",
+            usage.started_at,  # when it ran: it was claimed before, and may have waited for its process
             usage.finished_at,
             usage.cpu,
             usage.memory_peak,

@@ -1,0 +1,43 @@
+"""What happens when there is no more memory: the execution is over, whoever would have caught the error.
+
+The kernel refuses what would go beyond a process's limit, of which nothing can be seen from outside; Python makes a MemoryError of it, and
+authors' code may catch that and go on. A limit ends an execution. So the error that Python raises is a class of ours, which says the last
+word instead of being made. Whoever gets around it has no more memory for it.
+
+Before: `attempt`, which says what the last word is. After: the host, which ends the process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+from typing import Any, Final, Self, cast
+
+_PYTHONS_OWN: Final = cast("ctypes.py_object[type[MemoryError]]", ctypes.py_object.in_dll(ctypes.pythonapi, "PyExc_MemoryError"))
+"""What the interpreter raises when it can have no more memory."""
+
+_last_word: tuple[int, bytes] | None = None
+
+
+class OutOfMemory(MemoryError):
+    """Is never made while an event runs: the process waits for its end instead, in whatever thread this happens."""
+
+    def __new__(cls, *args: Any) -> Self:
+        """Say the last word. It was made beforehand, since there is nothing left to make it of."""
+        if _last_word is not None:
+            os.write(*_last_word)
+            while True:
+                signal.pause()
+        return super().__new__(cls, *args)
+
+
+def install() -> None:
+    """Have Python raise our error; in the version zygote, once the author's module has been imported."""
+    _PYTHONS_OWN.value = OutOfMemory
+
+
+def end_with(fd: int, last_word: bytes) -> None:
+    """From now on, write `last_word` to `fd` when there is no more memory, and run no more of the author's code."""
+    global _last_word
+    _last_word = fd, last_word
