@@ -60,9 +60,7 @@ def warm() -> None:
     for name in surface.__all__:
         getattr(surface, name)
     zoneinfo = importlib.import_module("zoneinfo")
-    with contextlib.suppress(
-        zoneinfo.ZoneInfoNotFoundError
-    ):  # a small machine has no table of zones: then authors find none either
+    with contextlib.suppress(zoneinfo.ZoneInfoNotFoundError):  # where the machine has no table of zones, authors find none either
         zoneinfo.ZoneInfo("UTC")
     importlib.import_module("ropewalk.guest.rehearsal").rehearse()
     use_large_pages()
