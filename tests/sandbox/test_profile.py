@@ -138,7 +138,7 @@ def test_without_namespaces_nothing_is_mounted_or_mapped() -> None:
 def test_unsafe_is_resource_limits_and_nothing_else() -> None:
     confinement = make_plan(describe_profile(HOST, "/b", "unsafe"), HOST).confinement
     assert (confinement.namespaces, confinement.landlock, confinement.table, confinement.no_fork) == (False, None, None, None)
-    assert confinement.limits == make_plan(describe_profile(HOST, "/b"), HOST).confinement.limits
+    assert confinement.limits == make_plan(describe_profile(HOST, "/b", "landlock"), HOST).confinement.limits
 
 
 def test_this_host_is_good_enough_for_these_tests() -> None:

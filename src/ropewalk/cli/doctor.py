@@ -60,6 +60,7 @@ async def _isolation(settings: Settings) -> tuple[Shape, Shape | None]:
     """Return what the host's parts promise and whether a sandbox made of them starts; and the sandbox itself, None when none can be made."""
     from ropewalk.sandbox.assessment import assess
     from ropewalk.sandbox.facts import gather_facts
+    from ropewalk.sandbox.memory import memory_for_guests
     from ropewalk.sandbox.profile import describe_profile, printable
     from ropewalk.sandbox.source import ForkSource
 
@@ -68,7 +69,8 @@ async def _isolation(settings: Settings) -> tuple[Shape, Shape | None]:
     findings = [{"means": one.means, "state": one.state, "detail": one.detail} for one in assessment.findings]
     profile: Shape | None = None
     if not assessment.problems:
-        profile = printable(describe_profile(facts, str(settings.bundles_directory.absolute()), assessment.profile))
+        memory = settings.node_memory or memory_for_guests()
+        profile = printable(describe_profile(facts, str(settings.bundles_directory.absolute()), assessment.profile, memory))
         with tempfile.TemporaryDirectory(prefix="ropewalk-") as folder:
             findings.append(await _trial(ForkSource(folder, facts=facts, unsafe=settings.unsafe_no_sandbox)))
     below_floor = any(finding["state"] in _FAILING for finding in findings)

@@ -71,6 +71,7 @@ def assess(facts: HostFacts, *, unsafe: bool = False) -> Assessment:
             _landlock(facts),
             _landlock_extent(facts),
             _memory(facts),
+            _cgroup(facts),
         ],
     )
 
@@ -165,3 +166,10 @@ def _memory(_facts: HostFacts) -> Finding:
         "memory",
         "each process is looked at every 20 ms and when it is done; RLIMIT_DATA bounds it; shared memory and memfd are refused",
     )
+
+
+def _cgroup(facts: HostFacts) -> Finding:
+    if facts.cgroup is not None:
+        return _enforced("cgroup", f"all guests together, in a group below {facts.cgroup}: memory.max and pids.max")
+    remedy = "none (version 2, with memory and pids) is delegated to this process alone, as Delegate=yes of a systemd unit does"
+    return _absent("cgroup", f"{remedy}; the looks at each process and waiting for room stand in")

@@ -21,6 +21,7 @@ import msgspec
 from msgspec import Struct
 
 import ropewalk
+from ropewalk.sandbox.cgroups import delegated_group
 
 _SYS_LANDLOCK_CREATE_RULESET: Final = 444
 _LANDLOCK_CREATE_RULESET_VERSION: Final = 1
@@ -31,7 +32,8 @@ _LIBRARIES: Final = ("/usr/lib", "/usr/lib64", "/usr/lib32", "/lib", "/lib64", "
 class HostFacts(Struct, frozen=True, kw_only=True):
     """The host as it is.
 
-    `user_namespaces` is whether they can be made and mounted in. `libraries` are the folders of the C library and its kin, of which `links`
+    `cgroup` is the control group (v2) that was delegated to the node, None without one. `user_namespaces` is whether they can be made and
+    mounted in. `libraries` are the folders of the C library and its kin, of which `links`
     are symbolic links and where to. `interpreter` and `data` are pairs of where a thing is and where the sandbox must show it.
     `site_packages` are folders to be hidden, and `beside` says what else, links aside, is in each folder on the way to one.
     `package` is our own package's folder and `package_files` what is in it.
@@ -46,6 +48,7 @@ class HostFacts(Struct, frozen=True, kw_only=True):
     user_namespaces: bool
     landlock_abi: int
     seccomp: bool
+    cgroup: str | None = None
     executable: str
     libraries: list[str]
     links: dict[str, str]
@@ -75,6 +78,7 @@ def gather_facts() -> HostFacts:
         user_namespaces=_allows_user_namespaces(),
         landlock_abi=_landlock_abi(),
         seccomp=_has_seccomp(),
+        cgroup=delegated_group(),
         executable=_executable(),
         libraries=libraries,
         links={path: os.readlink(path) for path in libraries if os.path.islink(path)},

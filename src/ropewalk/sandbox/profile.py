@@ -20,6 +20,7 @@ from msgspec import Struct
 
 from ropewalk.sandbox import landlock, seccomp
 from ropewalk.sandbox.assessment import ProfileName
+from ropewalk.sandbox.cgroups import ControlGroup, describe_group
 from ropewalk.sandbox.facts import HostFacts
 from ropewalk.wire.plan import (
     BUNDLE,
@@ -113,7 +114,7 @@ class Profile(Struct, frozen=True, kw_only=True):
 
     `twist` is where a version's own bundle is seen, `{bundle}` in it standing for its name. `seccomp` is the table of version zygotes; an
     attempt's is `seccomp.without_fork` of it. `limits` are fixed ones, by the names of the `resource` module; CPU time and memory depend on
-    the version and are set by the host.
+    the version and are set by the host. `cgroup` is the backstop around all guests, None where the host has delegated no group.
     """
 
     name: ProfileName
@@ -124,6 +125,7 @@ class Profile(Struct, frozen=True, kw_only=True):
     landlock: Landlock
     seccomp: seccomp.Table | None
     limits: dict[str, int]
+    cgroup: ControlGroup | None = None
     hostname: str = "ropewalk"
 
 
@@ -139,8 +141,16 @@ _LIMITS: Final = {
 }
 
 
-def describe_profile(facts: HostFacts, bundles: str, name: ProfileName = "user-namespace") -> Profile:
-    """Return the sandbox of this name for this host, its bundles below the host's folder `bundles`."""
+_LIMITS_INSIDE: Final = {"RLIMIT_NPROC": 4096}
+"""Processes and threads of all guests together. Outside of a user namespace the kernel would count the user's others as well."""
+
+
+def describe_profile(facts: HostFacts, bundles: str, name: ProfileName = "user-namespace", memory: int | None = None) -> Profile:
+    """Return the sandbox of this name for this host, its bundles below the host's folder `bundles`.
+
+    `memory` is how many bytes all that runs in it may take together, None when it is not bounded.
+    """
+    cgroup = None if facts.cgroup is None or memory is None else describe_group(facts.cgroup, memory)
     if name == "user-namespace":
         mounts = _mounts(facts, bundles)
         return Profile(
@@ -151,7 +161,8 @@ def describe_profile(facts: HostFacts, bundles: str, name: ProfileName = "user-n
             twist=TWIST,
             landlock=_landlock(facts.landlock_abi, _seen_inside(mounts)),
             seccomp=seccomp.zygotes_table(),
-            limits=_LIMITS,
+            limits=_LIMITS | _LIMITS_INSIDE,
+            cgroup=cgroup,
         )
     twist = f"{bundles}/{BUNDLE}"
     isolates = name == "landlock"
@@ -164,6 +175,7 @@ def describe_profile(facts: HostFacts, bundles: str, name: ProfileName = "user-n
         landlock=_landlock(facts.landlock_abi if isolates else 0, _seen_on_host(facts, twist)),
         seccomp=seccomp.zygotes_table() if isolates else None,
         limits=_LIMITS,
+        cgroup=cgroup,
     )
 
 

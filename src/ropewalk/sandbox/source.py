@@ -23,6 +23,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ropewalk.sandbox.assessment import assess
+from ropewalk.sandbox.cgroups import ControlGroup, put_into
 from ropewalk.sandbox.facts import HostFacts, gather_facts
 from ropewalk.sandbox.interface import Figures, Image, RefusedImport, SandboxError
 from ropewalk.sandbox.launch import launch
@@ -93,6 +94,7 @@ class ForkSource:
         self._root: RootZygote | None = None
         self._reactor: Reactor | None = None
         self._plan: Plan | None = None
+        self._cgroup: ControlGroup | None = None
         self._facts = facts
         self._unsafe = unsafe
         self._pools: OrderedDict[Image, Pool] = OrderedDict()
@@ -110,10 +112,12 @@ class ForkSource:
         if found.problems:
             listed = "; ".join(f"{problem.means}: {problem.detail}" for problem in found.problems)
             raise SandboxError(f"this host cannot isolate what the node would run: {listed}. {_OTHERWISE}")
-        self._plan = make_plan(describe_profile(self._facts, self._bundles, found.profile), self._facts)
+        memory = memory_for_guests() if self._memory is None else self._memory
+        profile = describe_profile(self._facts, self._bundles, found.profile, memory)
+        self._plan, self._cgroup = make_plan(profile, self._facts), profile.cgroup
         self._reactor = Reactor(asyncio.get_running_loop())
         descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        self._room = Room(memory_for_guests() if self._memory is None else self._memory, descriptors, self._kept)
+        self._room = Room(memory, descriptors, self._kept)
         try:
             await self._root_zygote()
         except BaseException:
@@ -138,9 +142,19 @@ class ForkSource:
         if root is None:
             launched = launch(self._plan, self._facts.package, self._facts.msgspec)
             root = self._root = RootZygote(self._reactor, launched, self._root_gone)
+            root.ready.add_done_callback(partial(self._group, root))
             self._reactor.call_later(START_SECONDS, root.close_unless_ready)
         await asyncio.shield(root.ready)
         return root
+
+    def _group(self, root: RootZygote, ready: asyncio.Future[None]) -> None:
+        """Put a root zygote that stands by into the guests' control group, before anyone who waited for it has it fork."""
+        if self._cgroup is None or ready.cancelled() or ready.exception() is not None:
+            return
+        try:
+            put_into(self._cgroup, root.pid)
+        except OSError as error:
+            _logger.warning("the control group %s cannot be used, the node's own account stands in: %s", self._cgroup.path, error)
 
     def _root_gone(self, root: RootZygote) -> None:
         self._root = None
