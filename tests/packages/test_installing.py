@@ -77,6 +77,34 @@ async def test_data_and_metadata_are_there(walk: Runtime, index: Index) -> None:
     assert await walk.invoke(instance, "read") == ["1.0", "a b"]
 
 
+async def test_packages_are_compiled(walk: Runtime, index: Index) -> None:
+    body = """
+        import os.path
+
+        import alpha
+        import alpha.tests.broken
+        from ropewalk import Twist
+
+        class Compiled(Twist):
+            async def compiled(self) -> list[bool]:
+                return [os.path.exists(module.__cached__) for module in (alpha, alpha.tests.broken)]
+        """
+    files = {
+        "alpha/__init__.py": "",
+        "alpha/tests/broken.py": "",
+        "alpha/old.py": "print 'of another Python'",
+        "alpha/b.py": "\0",
+    }
+    index.add("alpha", "1.0", files)
+    assert await walk.invoke(await walk.run(source("alpha", body=body)), "compiled") == [True, False]
+
+
+async def test_compiling_runs_nothing(walk: Runtime, index: Index) -> None:
+    index.add("alpha", "1.0", {"alpha.py": "VERSION = 1", "evil.py": "import os; os._exit(7)"})
+    assert await walk.invoke(await walk.run(source("alpha")), "version") == 1
+    assert not list(walk.service.settings.bundles_directory.glob("*/compiler.py"))
+
+
 async def test_a_package_is_imported_late(walk: Runtime, index: Index) -> None:
     body = """
         from ropewalk import Twist

@@ -42,6 +42,10 @@ def test_files_go_where_the_format_says() -> None:
     assert found.files["c/d.so"] == b"\x7fELF"
 
 
+def test_what_is_compiled_already_is_left_out() -> None:
+    assert sorted(unpacked({"a.py": "", "__pycache__/a.cpython-311.pyc": "x"}).files) == sorted([*INFO, "a.py"])
+
+
 def test_requirements_are_read() -> None:
     assert unpack(wheel("a", "1", {}, ["b>=2", "c ; extra == 'd'"]), **ROOMY).requires == ["b>=2", "c ; extra == 'd'"]
 

@@ -31,15 +31,23 @@ class Versions:
         limits: the operator's, which a version may lower.
         materialise: puts a bundle's files where the sandbox can see them, unless they are there already.
         strict: whether the module of every version is imported in each attempt's own process, not only of those that ask for it.
+        import_memory: bytes that the import of a version's module may take, where an execution may take less.
     """
 
     def __init__(
-        self, storage: Storage, limits: Limits, materialise: Callable[[str], Awaitable[None]], *, strict: bool = False
+        self,
+        storage: Storage,
+        limits: Limits,
+        materialise: Callable[[str], Awaitable[None]],
+        *,
+        strict: bool = False,
+        import_memory: int = 0,
     ) -> None:
         self._storage = storage
         self._limits = limits
         self._materialise = materialise
         self._strict = strict
+        self._import_memory = import_memory
         self._loaded: OrderedDict[tuple[str, int], LoadedVersion] = OrderedDict()
 
     async def of(self, claim: Claim) -> LoadedVersion:
@@ -66,6 +74,12 @@ class Versions:
         """Return what the dispatcher needs of a stored version."""
         manifest = version.manifest
         limits = self._limits.lowered_by(manifest.limits)
-        strict = self._strict or manifest.isolation == "strict"
-        image = Image(bundle=version.bundle, module=version.module, cls=manifest.cls, limits=limits, strict=strict)
+        image = Image(
+            bundle=version.bundle,
+            module=version.module,
+            cls=manifest.cls,
+            limits=limits,
+            strict=self._strict or manifest.isolation == "strict",
+            import_memory=self._import_memory,
+        )
         return LoadedVersion(image=image, manifest=manifest, limits=limits)

@@ -33,6 +33,11 @@ class RefusedImport(Exception):
         self.traceback = traceback
 
 
+def bound_of(memory: int) -> int:
+    """Return what the kernel lets a process map that may use `memory` bytes: a tenth more, so that it is seen to pass its limit."""
+    return memory + memory // 10
+
+
 class Limits(Struct, frozen=True, kw_only=True):
     """What one execution may use: seconds of CPU and wall time, bytes of memory beyond the pristine image, requests, bytes of logs."""
 
@@ -44,8 +49,8 @@ class Limits(Struct, frozen=True, kw_only=True):
 
     @property
     def memory_bound(self) -> int:
-        """Bytes beyond the pristine image that the kernel lets a process map: a tenth more than its limit, so that it is seen to pass that."""
-        return self.memory + self.memory // 10
+        """Bytes beyond the pristine image that the kernel lets a process map; see `bound_of`."""
+        return bound_of(self.memory)
 
     def lowered_by(self, asked: LimitsInfo) -> Limits:
         """Return these limits with what the twist asks to be lower."""
@@ -63,6 +68,9 @@ class Image(Struct, frozen=True, kw_only=True):
 
     With `strict` each process imports the module itself when its event has come: nothing of the author's runs before, and nothing that
     runs at import outlives the attempt.
+
+    An import may take as much memory as an execution, or `import_memory` bytes where that is more: what it takes is the image that every
+    process begins with, and counts against none of them.
     """
 
     bundle: str
@@ -70,6 +78,12 @@ class Image(Struct, frozen=True, kw_only=True):
     cls: str | None
     limits: Limits
     strict: bool = False
+    import_memory: int = 0
+
+    @property
+    def memory_to_import(self) -> int:
+        """Bytes that its import may take."""
+        return max(self.limits.memory, self.import_memory)
 
 
 class Ended(Struct, frozen=True, kw_only=True):

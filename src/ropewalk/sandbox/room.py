@@ -1,7 +1,7 @@
 """How much of the node's memory and descriptors is given out, and who waits for some.
 
 Nothing is promised twice. A process that was taken may fill its limit, so all of that is set aside for it until it has ended; a zygote may
-take as much while it imports, and then keeps what it took; every process costs `PROCESS` besides. As long as the sum stays within
+take what its import may while that lasts, and then keeps what it took; every process costs `PROCESS` besides. As long as the sum stays within
 the node's memory, none has to be ended for another's sake, and neither the swap nor the kernel's killer is needed.
 
 Who finds no room waits, in the order of arrival: one that needs much is not overtaken for ever by those that need little. When nothing is

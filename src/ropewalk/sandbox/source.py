@@ -281,7 +281,7 @@ class ForkSource:
         room = self._room
         if room is None:
             return True  # it is told when it asks for its process
-        needed = image.limits.memory_bound * (1 if image in self._pools else 2)
+        needed = image.limits.memory_bound + (0 if image in self._pools else image.memory_to_import)
         if room.fits(needed):
             return True
         spare = [pool for pool in self._pools.values() if pool.image != image]

@@ -26,7 +26,7 @@ import msgspec
 from msgspec.structs import replace
 
 from ropewalk.sandbox import inspection
-from ropewalk.sandbox.interface import Image, RefusedImport, SandboxError
+from ropewalk.sandbox.interface import Image, RefusedImport, SandboxError, bound_of
 from ropewalk.sandbox.launch import Launched
 from ropewalk.sandbox.processes import Birth, ForkedProcess
 from ropewalk.sandbox.reactor import Deadline, Reactor
@@ -367,7 +367,7 @@ class VersionZygote:
         self.image = image
         self.ready: asyncio.Future[Manifest | None] = reactor.loop.create_future()
         self.newborn: dict[int, _Newborn] = {}
-        self.memory = image.limits.memory
+        self.memory = image.memory_to_import
         """What it may take beyond the root zygote while it imports; from then on, what it has taken."""
         self._reactor = reactor
         self._root = root
@@ -506,16 +506,16 @@ class VersionZygote:
         mounts = inspection.mounts_of(pid)
         self._mounts = mounts if mounts != inspection.mounts_of(self._root.pid) else None
         self._reactor.cancel(self._confining)
-        bounds = Bounds(cpu=IMPORT_SECONDS, wall=IMPORT_SECONDS, memory=self._root.image_held + self.image.limits.memory)
+        bounds = Bounds(cpu=IMPORT_SECONDS, wall=IMPORT_SECONDS, memory=self._root.image_held + self.image.memory_to_import)
         self._watch = self._reactor.watcher.add(pid, self._pidfd, bounds, self._look_at_import, self._passed_a_limit)
-        self._limit_memory(self._root.image_data)
+        self._limit_memory(self._root.image_data, self.image.memory_to_import)
         image, limits = self.image, self.image.limits
         request = Import(module=image.module, cls=image.cls, memory=limits.memory, cpu=limits.cpu, strict=image.strict)
         self._send(self._control, _encode(request))
 
-    def _limit_memory(self, image: int) -> None:
+    def _limit_memory(self, image: int, memory: int) -> None:
         _, hard = resource.prlimit(self._pid, resource.RLIMIT_DATA)
-        resource.prlimit(self._pid, resource.RLIMIT_DATA, (image + self.image.limits.memory_bound, hard))
+        resource.prlimit(self._pid, resource.RLIMIT_DATA, (image + bound_of(memory), hard))
 
     def _look(self) -> inspection.Status:
         return inspection.status_of(self._pid)
@@ -533,7 +533,7 @@ class VersionZygote:
     def _import_over(self, limit: str) -> None:
         module = self.image.module
         if limit == "memory_limit":
-            text = f"importing {module} took more than {self.image.limits.memory:,} bytes of memory"
+            text = f"importing {module} took more than {self.image.memory_to_import:,} bytes of memory (limit_import)"
         elif limit == "thread_limit":
             text = f"importing {module} started more than {THREADS} threads or processes"
         else:
@@ -580,7 +580,7 @@ class VersionZygote:
 
     def _accept(self, manifest: Manifest | None) -> None:
         status = self._look()
-        if status.held - self._root.image_held > self.image.limits.memory:
+        if status.held - self._root.image_held > self.image.memory_to_import:
             self._import_over("memory_limit")
             return
         problem = self._problem(status.threads)
@@ -589,7 +589,7 @@ class VersionZygote:
             return
         assert self._watch is not None
         self._reactor.watcher.remove(self._watch)
-        self._limit_memory(status.data)
+        self._limit_memory(status.data, self.image.limits.memory)
         self.memory = max(0, status.held - self._root.image_held)
         self._seen = (cpu_seconds(self._pid), 0)
         self.ready.set_result(manifest)

@@ -1,11 +1,11 @@
-"""Resolves what a twist depends on, fetches the wheels, and takes them apart into the packages of its version.
+"""Resolves what a twist depends on, fetches the wheels, and takes them apart.
 
 The resolving is pip's, in a process of its own that cannot start another: a package without a wheel would have to be built, which runs its
 author's code here, outside the sandbox, and so does asking it what it needs. `--only-binary` alone does not hold that back, since it does
 not apply to what a package's metadata names by URL. Only an operator who says `package_builds` lets pip build. Where packages come from
 (index, proxy, certificates, cache) is pip's own configuration, but for `package_index`.
 
-Before: `requirements`. After: `packages`, the lock, and `bundles`, which lays them out.
+Before: `requirements`. After: `installing`, which makes packages of them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import signal
 import sys
 import tempfile
 import zipfile
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from importlib import metadata
 from pathlib import Path
@@ -27,11 +27,9 @@ from typing import Final
 from msgspec import Struct
 from packaging.requirements import InvalidRequirement
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
-from packaging.version import Version
 
-from ropewalk.service.bundles import BundleError, digest_of
+from ropewalk.service.bundles import BundleError
 from ropewalk.service.config import Settings
-from ropewalk.service.packages import Lock, Overlap, Package, machine, merged
 from ropewalk.service.requirements import PROVIDED, needs, provided_version
 from ropewalk.service.wheels import BadWheel, TooLarge, unpack
 
@@ -64,15 +62,19 @@ _PROGRESS: Final = re.compile(r"(?:Collecting|Downloading|Building wheel for) \S
 _UNREACHABLE: Final = re.compile(r"after connection broken by '(.*?)': /")
 
 
-class Installed(Struct, frozen=True, kw_only=True):
-    """Packages, resolved: the lock, and the files of each by the digest that the lock names them by."""
+class Wheel(Struct, frozen=True, kw_only=True):
+    """A wheel, taken apart: the name of its file, the SHA-256 of that in hex, and what it held."""
 
-    lock: Lock
-    trees: dict[str, dict[str, bytes]]
+    name: str
+    version: str
+    file: str
+    sha256: str
+    files: dict[str, bytes]
+    requires: tuple[str, ...]
 
 
-async def install(requirements: tuple[str, ...], settings: Settings, tell: Tell) -> Installed:
-    """Resolve requirements for this machine and return the packages that meet them.
+async def fetch(requirements: tuple[str, ...], settings: Settings, tell: Tell) -> list[Wheel]:
+    """Resolve requirements for this machine and return the wheels that meet them, by name.
 
     Raises:
         BundleError: they cannot be met, fetched or unpacked; the message says which, why, and what to do.
@@ -80,7 +82,7 @@ async def install(requirements: tuple[str, ...], settings: Settings, tell: Tell)
     with tempfile.TemporaryDirectory(prefix="ropewalk-packages-") as work:
         wheels = await _fetch(requirements, settings, Path(work), tell)
         tell(f"Unpacking {len(wheels)} packages")
-        return await asyncio.to_thread(_take_apart, requirements, wheels, settings.limit_packages)
+        return await asyncio.to_thread(_take_apart, wheels, settings.limit_packages)
 
 
 # ── Fetching ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -184,54 +186,36 @@ def _why(requirements: tuple[str, ...], said: str, settings: Settings) -> str:
 # ── Taking apart ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _take_apart(requirements: tuple[str, ...], wheels: Iterable[Path], most_bytes: int) -> Installed:
-    """Return the packages in wheels, within the limit of a bundle."""
-    left = most_bytes
-    packages: list[Package] = []
-    trees: dict[str, dict[str, bytes]] = {}
-    for wheel in wheels:
-        package, files = _package(wheel, left, MOST_PACKAGE_FILES - sum(map(len, trees.values())), most_bytes)
-        packages.append(package)
-        trees[package.files] = files
-        left -= package.size
-    packages.sort(key=lambda package: package.name)
-    return Installed(lock=_lock(requirements, packages, trees), trees=trees)
+def _take_apart(wheels: Iterable[Path], most_bytes: int) -> list[Wheel]:
+    """Return what is in wheels, within the limits of a version's packages."""
+    taken: list[Wheel] = []
+    bytes_left, files_left = most_bytes, MOST_PACKAGE_FILES
+    for path in wheels:
+        wheel = _wheel(path, bytes_left, files_left, most_bytes)
+        bytes_left -= sum(map(len, wheel.files.values()))
+        files_left -= len(wheel.files)
+        taken.append(wheel)
+    return sorted(taken, key=lambda wheel: wheel.name)
 
 
-def _package(wheel: Path, bytes_left: int, files_left: int, most_bytes: int) -> tuple[Package, dict[str, bytes]]:
-    """Return what a wheel brings."""
-    content = wheel.read_bytes()
+def _wheel(path: Path, bytes_left: int, files_left: int, most_bytes: int) -> Wheel:
+    """Return what is in one of them."""
+    content = path.read_bytes()
     try:
-        name, version, _, _ = parse_wheel_filename(wheel.name)
+        name, version, _, _ = parse_wheel_filename(path.name)
         unpacked = unpack(content, most_bytes=bytes_left, most_files=files_left)
-        return _described(name, version, wheel.name, content, unpacked.files, needs(unpacked.requires)), unpacked.files
+        return Wheel(
+            name=name,
+            version=str(version),
+            file=path.name,
+            sha256=hashlib.sha256(content).hexdigest(),
+            files=unpacked.files,
+            requires=needs(unpacked.requires),
+        )
     except TooLarge as error:
         raise BundleError(
-            f"{wheel.name} {error}, of the {most_bytes:,} bytes (limit_packages) and {MOST_PACKAGE_FILES:,} files of a version: "
+            f"{path.name} {error}, of the {most_bytes:,} bytes (limit_packages) and {MOST_PACKAGE_FILES:,} files of a version: "
             "depend on less, or have the operator raise it",
         ) from None
     except (BadWheel, InvalidWheelFilename, InvalidRequirement) as error:
-        raise BundleError(f"{wheel.name} {error}: it cannot be installed; ask for another version") from None
-
-
-def _described(
-    name: str, version: Version, wheel: str, content: bytes, files: Mapping[str, bytes], requires: tuple[str, ...]
-) -> Package:
-    return Package(
-        name=name,
-        version=str(version),
-        wheel=wheel,
-        sha256=hashlib.sha256(content).hexdigest(),
-        files=digest_of(files),
-        size=sum(map(len, files.values())),
-        requires=requires,
-    )
-
-
-def _lock(requirements: tuple[str, ...], packages: list[Package], trees: Mapping[str, Mapping[str, bytes]]) -> Lock:
-    try:
-        tree = digest_of(merged(trees[package.files] for package in packages))
-    except Overlap as error:
-        raise BundleError(f"the dependencies do not go together: {error}") from None
-    python, platform = machine()
-    return Lock(requirements=requirements, python=python, platform=platform, packages=tuple(packages), tree=tree)
+        raise BundleError(f"{path.name} {error}: it cannot be installed; ask for another version") from None

@@ -179,7 +179,13 @@ class Node:
         return Dispatcher(
             Host(storage=service.storage, clock=service.clock, fetcher=fetcher, egress=egress, limits=limits),
             source,
-            Versions(service.storage, settings.limits, service.materialise, strict=settings.isolation == "strict"),
+            Versions(
+                service.storage,
+                settings.limits,
+                service.materialise,
+                strict=settings.isolation == "strict",
+                import_memory=settings.limit_import,
+            ),
             node=self.id,
             concurrency=settings.concurrency,
             holds_lease=self._membership.holds_lease,

@@ -55,10 +55,6 @@ class Lock(Struct, frozen=True, kw_only=True):
     packages: tuple[Package, ...]
     tree: str
 
-    def fits(self, requirements: tuple[str, ...]) -> bool:
-        """Return whether these packages are an answer to the requirements on this machine."""
-        return (self.requirements, self.python, self.platform) == (requirements, *machine())
-
 
 def machine() -> tuple[str, str]:
     """Return what wheels are chosen for: the version of Python, without its last part, and the platform."""

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
@@ -19,12 +19,11 @@ from ropewalk.sandbox.interface import Image, Source
 from ropewalk.sandbox.source import ForkSource
 from ropewalk.service import bundles, doorbell, packages
 from ropewalk.service.config import Settings
-from ropewalk.service.dependencies import Tell, install
+from ropewalk.service.dependencies import Tell
 from ropewalk.service.deploying import Deployed, check_manifest, check_options, permissions
-from ropewalk.service.installing import fitting_locks
+from ropewalk.service.installing import Installer, Trees, fitting_locks
 from ropewalk.service.live_callbacks import check_live
 from ropewalk.service.membership import live_nodes
-from ropewalk.service.packages import Lock
 from ropewalk.storage.interface import DoesNotApply, Storage, StorageUnavailable, StorageUnusable
 from ropewalk.storage.pace import Pace
 from ropewalk.storage.records import (
@@ -43,9 +42,6 @@ from ropewalk.wire.control import Manifest
 from ropewalk.wire.messages import Json, Target, Trigger
 
 log: Final = logging.getLogger(__name__)
-
-Trees = Mapping[str, Mapping[str, bytes]]
-"""The files of packages, by the digests that name them."""
 
 
 class Service:
@@ -150,11 +146,15 @@ class Service:
         """
         locks = {} if upgrade_packages else await fitting_locks(self.storage, packed)
         likely = name or packed.name or next(iter(locks), "")
-        built, trees = await self._install(packed, locks.get(likely), tell)
+        directory = self.settings.bundles_directory
+        installer = Installer(
+            storage=self.storage, source=await self.sandbox(), directory=directory, settings=self.settings, tell=tell
+        )
+        built, trees = await installer.install(packed, locks.get(likely))
         manifest = await self.describe(built, trees, tell)
         twist_name = bundles.check_name(name or packed.name or bundles.kebab_case(manifest.cls))
         if likely in locks and twist_name != likely:  # those are another twist's packages
-            built, trees = await self._install(packed, locks.get(twist_name), tell)
+            built, trees = await installer.install(packed, locks.get(twist_name))
             manifest = await self.describe(built, trees, tell)
         latest = await self._latest(twist_name)
         asked = permissions(manifest)
@@ -188,15 +188,6 @@ class Service:
         self.ring()
         return {**result, "version": stored.number, "upgrading": upgrading}
 
-    async def _install(self, packed: bundles.Packed, lock: Lock | None, tell: Tell) -> tuple[bundles.Packed, Trees]:
-        """Return the bundle with the packages that it asks for, and the files of those that are not stored yet."""
-        if not packed.requirements:
-            return packed, {}
-        if lock is not None:
-            return packed.locked(lock), {}
-        installed = await install(packed.requirements, self.settings, tell)
-        return packed.locked(installed.lock), installed.trees
-
     async def describe(self, packed: bundles.Packed, trees: Trees, tell: Tell) -> Manifest:
         """Import a bundle in the sandbox and return the manifest that it declares, checked. `trees` has packages that are not stored."""
         directory = self.settings.bundles_directory
@@ -207,9 +198,15 @@ class Service:
                 await self._lay_out(directory, package.files)
         await asyncio.to_thread(bundles.materialise, directory, packed.digest, packed.files)
         tell(f"Importing {packed.module} in the sandbox")
-        strict = "strict" in (self.settings.isolation, packed.isolation)
         limits = self.settings.limits
-        image = Image(bundle=packed.digest, module=packed.module, cls=packed.cls, limits=limits, strict=strict)
+        image = Image(
+            bundle=packed.digest,
+            module=packed.module,
+            cls=packed.cls,
+            limits=limits,
+            strict="strict" in (self.settings.isolation, packed.isolation),
+            import_memory=self.settings.limit_import,
+        )
         described = await (await self.sandbox()).describe(image)
         manifest = replace(described, isolation=packed.isolation)
         check_manifest(manifest, limits)

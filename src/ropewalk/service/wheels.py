@@ -4,7 +4,8 @@ A wheel is made by strangers. Every path is checked before anything is read, onl
 archive says before it is read (`zipfile` reads no more than that, and refuses contents whose checksum is another's).
 
 What a file becomes is the binary distribution format's: the archive's root and the `purelib`, `platlib` and `data` folders of its `.data`
-are what can be imported; its `scripts` and `headers` are left out, since the sandbox runs no commands and no compiler.
+are what can be imported; its `scripts` and `headers` are left out, since the sandbox runs no commands and no compiler. So is what a wheel
+brings in `__pycache__`: what runs is what can be read.
 Before: `dependencies`, which fetches wheels. After: `packages`.
 """
 
@@ -120,6 +121,8 @@ def _is_safe(name: str) -> bool:
 
 def _place(name: str) -> str | None:
     """Return where a member of the archive goes, None when it is left out."""
+    if "__pycache__" in name.split("/"):
+        return None
     found = _DATA.fullmatch(name)
     if found is None:
         return name
