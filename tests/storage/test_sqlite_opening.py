@@ -97,6 +97,27 @@ async def test_a_migration_that_fails_leaves_nothing(tmp_path: Path) -> None:
         assert connection.execute("select name from sqlite_schema").fetchall() == []
 
 
+INSTANCE_OF_SCHEMA_1 = """
+    INSERT INTO twists VALUES ('t1', 'syncer', 1, 0);
+    INSERT INTO instances VALUES ('i1', 't1', 1, NULL, 'home', 'active', x'7b7d', x'00', 0, NULL, 4, NULL, NULL, NULL, 0, 7, 3, 1, 4, 0, 0);
+    INSERT INTO executions (id, instance, status, rank, seq, trigger, ns, target_ns, method, cause, depth, size, queued_at, arguments, event)
+    VALUES ('e1', 'i1', 'queued', 4, 2, 'task', '', '', 'go', 'before', 12, 4, 0, x'5b5d', x'5b5d');
+"""
+
+
+async def test_a_database_of_the_first_schema_goes_on_where_it_was(tmp_path: Path, clock: StillClock) -> None:
+    path = tmp_path / "ropewalk.db"
+    path.touch()
+    with closing(connect(str(path), statements=10)) as connection:
+        migrate(connection, str(path), migrations()[:1])
+        connection.execute(INSTANCE_OF_SCHEMA_1).fetchall()
+    storage = await open_sqlite(path, clock=clock, create=False)
+    (claim,) = await storage.claim("node-1", 1)
+    assert (claim.execution.id, claim.execution.depth) == ("e1", 12)
+    assert (claim.instance.status, claim.instance.suspension) == ("active", None)
+    await storage.close()
+
+
 def test_migrations_are_numbered_without_gaps() -> None:
     assert [number for number, _ in migrations()] == list(range(1, len(migrations()) + 1))
 

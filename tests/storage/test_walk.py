@@ -23,6 +23,7 @@ from ropewalk.storage.records import (
     PutCallback,
     PutValue,
     Rank,
+    Suspension,
     Verdict,
 )
 from ropewalk.wire.messages import Target
@@ -56,6 +57,9 @@ class Walk:
             self.deploy,
             self.activate,
             self.deactivate,
+            self.suspend,
+            self.resume,
+            self.resume,
             self.upkeep,
         ]
 
@@ -211,6 +215,16 @@ class Walk:
         if self.chance.random() < 0.3:
             await self.storage.begin_deactivation(self.scene.lifecycle(self.chance.choice(INSTANCES), "deactivate"))
 
+    async def suspend(self) -> None:
+        """Suspend an instance, as an operator or a budget does."""
+        budget = self.chance.choice([None, "daily"])
+        suspension = Suspension(reason="why not", since=self.scene.clock.now(), budget=budget)  # type: ignore[arg-type]
+        await self.storage.suspend(self.chance.choice(INSTANCES), suspension)
+
+    async def resume(self) -> None:
+        """Resume an instance, suspended or not."""
+        await self.storage.resume(self.chance.choice(INSTANCES), self.scene.clock.now())
+
     async def upkeep(self) -> None:
         """Erase and sweep a little."""
         await self.storage.erase(3)
@@ -218,6 +232,8 @@ class Walk:
 
     async def finish(self) -> None:
         """Work off everything that is left, and see that nothing is."""
+        for instance in await self.storage.instances():
+            await self.storage.resume(instance.id, self.scene.clock.now())
         for claim in self.claims:
             try:
                 await self.scene.succeed(claim)
