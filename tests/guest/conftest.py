@@ -20,12 +20,18 @@ def zygote() -> Iterator[Zygote]:
 
 
 @pytest.fixture
-def module(zygote: Zygote, tmp_path: Path) -> MakeVersion:
-    """Return a version whose module is the given source."""
-    return lambda source: Version(zygote, tmp_path, source)
+def strict(request: pytest.FixtureRequest) -> bool:
+    """Whether attempts import their module themselves; both for modules that say so (`IN_BOTH_MODES`)."""
+    return getattr(request, "param", "standard") == "strict"
 
 
 @pytest.fixture
-def twist(zygote: Zygote, tmp_path: Path) -> MakeVersion:
+def module(zygote: Zygote, tmp_path: Path, strict: bool) -> MakeVersion:
+    """Return a version whose module is the given source."""
+    return lambda source: Version(zygote, tmp_path, source, strict=strict)
+
+
+@pytest.fixture
+def twist(module: MakeVersion) -> MakeVersion:
     """Return a version whose twist's class has the given body."""
-    return lambda body: Version(zygote, tmp_path, "class Sample(Twist):\n" + textwrap.indent(textwrap.dedent(body), "    "))
+    return lambda body: module("class Sample(Twist):\n" + textwrap.indent(textwrap.dedent(body), "    "))

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
 import ropewalk
 from ropewalk.wire.control import Imported, ImportFailed, ZygoteReport
@@ -187,12 +188,15 @@ class Version:
         folder: where the module is written.
         source: the module, after imports of what most need.
         name: the module's.
+        strict: whether each attempt imports it.
     """
 
-    def __init__(self, zygote: Zygote, folder: Path, source: str, name: str = "twist_under_test") -> None:
+    def __init__(
+        self, zygote: Zygote, folder: Path, source: str, name: str = "twist_under_test", *, strict: bool = False
+    ) -> None:
         self.folder = folder
         self._zygote = zygote
-        self._job = Job(folder=str(folder), module=name)
+        self._job = Job(folder=str(folder), module=name, strict=strict)
         (folder / f"{name}.py").write_text(PREAMBLE + textwrap.dedent(source), encoding="utf-8")
 
     def load(self, cls: str | None = None) -> Imported | ImportFailed:
@@ -245,3 +249,6 @@ def start_message(target: Target, **fields: Any) -> Start:
 
 MakeVersion = Callable[[str], Version]
 """What the fixtures `twist` and `module` are."""
+
+IN_BOTH_MODES = pytest.mark.parametrize("strict", ["standard", "strict"], indirect=True)
+"""Marks tests whose modules are imported once for all attempts, and then by each attempt."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from tests.guest.playing import MakeVersion, Version
+from tests.guest.playing import IN_BOTH_MODES, MakeVersion, Version
+
+pytestmark = IN_BOTH_MODES
 
 MODULE = """
 from dataclasses import dataclass

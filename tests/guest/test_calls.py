@@ -21,7 +21,9 @@ from ropewalk.wire.messages import (
     TaskCancel,
     TaskRun,
 )
-from tests.guest.playing import MakeVersion
+from tests.guest.playing import IN_BOTH_MODES, MakeVersion
+
+pytestmark = IN_BOTH_MODES
 
 SAID = {
     "set": ("await self.set('a', [1])", StoreWrite(id=1, ns="", items={"a": b"[1]"})),

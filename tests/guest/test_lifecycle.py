@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from ropewalk.wire.messages import CallbackCreate, StoreWrite
-from tests.guest.playing import MakeVersion
+from tests.guest.playing import IN_BOTH_MODES, MakeVersion
+
+pytestmark = IN_BOTH_MODES
 
 TOOLS = """
 class LeafOptions(Options):

@@ -8,7 +8,9 @@ import signal
 import pytest
 
 from ropewalk.wire.messages import Fetch, Finished, HttpAnswer
-from tests.guest.playing import Gone, MakeVersion
+from tests.guest.playing import IN_BOTH_MODES, Gone, MakeVersion
+
+pytestmark = IN_BOTH_MODES
 
 
 @pytest.mark.parametrize(

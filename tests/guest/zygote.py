@@ -29,6 +29,7 @@ class Job(msgspec.Struct):
     cls: str | None = None
     serve: bool = False
     memory: int = 0
+    strict: bool = False
 
 
 def main() -> None:
@@ -48,7 +49,7 @@ def main() -> None:
 def run(job: Job, connection: int) -> None:
     try:
         sys.path.insert(0, job.folder)
-        request = Import(module=job.module, cls=job.cls, memory=job.memory, cpu=60.0)
+        request = Import(module=job.module, cls=job.cls, memory=job.memory, cpu=60.0, strict=job.strict)
         if not job.serve:
             _, described = author.load(request, job.folder)
             _write(connection, msgspec.msgpack.encode(described))
