@@ -110,6 +110,16 @@ def test_an_invocation_that_is_over_a_budget_says_so(cli: Cli, looper: str) -> N
     assert "`ropewalk cancel" in refused.message
 
 
+def test_deploying_waits_for_no_suspended_instance(cli: Cli, looper: str) -> None:
+    cli.json("suspend", "looper")
+    deployed = cli.json("deploy", cli.write(LOOPER + "    # again", "looper.py"), "--wait")
+    assert (deployed["version"], len(deployed["upgrading"])) == (2, 1)
+    assert (row(cli)["version"], row(cli)["status"]) == (1, "suspended")
+    cli.json("resume", "looper")
+    cli.json("drain")
+    assert (row(cli)["version"], row(cli)["status"]) == (2, "active")
+
+
 def test_a_node_that_serves_goes_on_with_what_is_resumed(cli: Cli, looper: str) -> None:
     cli.json("suspend", "looper")
     with cli.serving():

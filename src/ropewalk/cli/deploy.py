@@ -85,9 +85,11 @@ async def _opened(state: State, *, dry_run: bool) -> AsyncGenerator[Service]:
 
 
 async def _see_upgrades_through(state: State, result: dict[str, Any]) -> None:
-    """Wait for every `upgrade` that the deploy queued, and raise the first error among them."""
+    """Wait for every `upgrade` that the deploy queued, but of suspended instances, and raise the first error among them."""
     async with state.service() as service:
-        done = [await finished(service, execution, f"Upgrading {result['twist']}") for execution in result["upgrading"]]
+        queued = [await service.storage.execution(execution) for execution in result["upgrading"]]
+        awaited = [one.id for one in queued if one is not None and not await service.is_held(one)]
+        done = [await finished(service, execution, f"Upgrading {result['twist']}") for execution in awaited]
     for execution in done:
         raise_unless_succeeded(execution, result)
 
