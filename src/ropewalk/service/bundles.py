@@ -127,12 +127,16 @@ def pack(path: Path, *, database: Path | None = None) -> Packed:
 
 def digest_of(files: Mapping[str, bytes]) -> str:
     """Return the SHA-256, in hex, of every path and content, in order of path, each preceded by its length."""
+    return _digest((path, files[path]) for path in sorted(files))
+
+
+def _digest(files: Iterable[tuple[str, bytes]]) -> str:
     digest = hashlib.sha256()
-    for path in sorted(files):
+    for path, content in files:
         name = path.encode()
-        digest.update(b"%d %d\n" % (len(name), len(files[path])))
+        digest.update(b"%d %d\n" % (len(name), len(content)))
         digest.update(name)
-        digest.update(files[path])
+        digest.update(content)
     return digest.hexdigest()
 
 
@@ -390,19 +394,25 @@ def materialise(bundles: Path, digest: str, files: Mapping[str, bytes]) -> Path:
 def is_whole(folder: Path, digest: str) -> bool:
     """Return whether a folder holds exactly the files that the digest names, and the packages that their lock names."""
     try:
-        names = [Path(here, name) for here, _, names in os.walk(folder) for name in names]
-        files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in names if not path.is_symlink()}
-    except OSError:
-        return False
-    below = f"{PACKAGES}/"
-    tree = {name.removeprefix(below): files.pop(name) for name in [*files] if name.startswith(below)}
-    try:
-        if len(files) + len(tree) != len(names) or digest_of(files) != digest:
+        own = [path for path in _paths(folder) if not path.startswith(f"{PACKAGES}/")]
+        if _digest_below(folder, own) != digest:
             return False
-        lock = packages.lock_of(files)
-        return digest_of(tree) == (digest_of({}) if lock is None else lock.tree)
-    except UnicodeEncodeError:
+        lock = packages.lock_of({path: (folder / path).read_bytes() for path in own if path == packages.LOCK})
+        return _digest_below(folder / PACKAGES, _paths(folder / PACKAGES)) == (digest_of({}) if lock is None else lock.tree)
+    except (OSError, UnicodeEncodeError):
         return False
+
+
+def _paths(folder: Path) -> list[str]:
+    """Return the relative paths of everything below a folder that is no folder."""
+    return [Path(here, name).relative_to(folder).as_posix() for here, _, names in os.walk(folder) for name in names]
+
+
+def _digest_below(folder: Path, paths: list[str]) -> str:
+    """Return the digest of files, read one after another; with a link among them it is none."""
+    if any((folder / path).is_symlink() for path in paths):
+        return ""
+    return _digest((path, (folder / path).read_bytes()) for path in sorted(paths))
 
 
 def _write(folder: Path, files: Mapping[str, bytes]) -> None:
