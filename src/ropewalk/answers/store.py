@@ -11,6 +11,9 @@ from ropewalk.wire.messages import Json, StoreClear, StoreDelete, StoreKeys, Sto
 KEY_LIMIT = 512
 """Most bytes of a key in UTF-8."""
 
+ELEMENTS = 1 << 20
+"""Most elements of lists and objects in the values of one call, about: one large value's worth."""
+
 _FOREVER = 1 << 62
 
 
@@ -65,6 +68,7 @@ async def store_write(session: Session, call: StoreWrite) -> None:
     check_batch(len(call.items), limits.batch, "values")
     expires = _expiry(session, call.ttl)
     overlay = session.overlay(StoreOverlay)
+    _check_elements(call)
     for key, value in call.items.items():
         check_key(key)
         if len(value) > limits.value:
@@ -79,6 +83,17 @@ async def store_write(session: Session, call: StoreWrite) -> None:
         _forget_size(overlay, call.ns, key)
         overlay.values[call.ns, key] = (value, expires or _FOREVER)
         overlay.size += len(key) + len(value)
+
+
+def _check_elements(call: StoreWrite) -> None:
+    """Raise ValueTooLarge when the values are made of so many parts that reading them would hold everyone else up."""
+    if sum(map(len, call.items.values())) <= ELEMENTS:
+        return  # each part takes a byte, at the least
+    elements = sum(value.count(b",") + value.count(b"[") + value.count(b"{") for value in call.items.values())
+    if elements > ELEMENTS:
+        raise ValueTooLarge(
+            f"the values of one call have about {elements:,} elements in all and may have {ELEMENTS:,}: store fewer at once"
+        )
 
 
 async def store_delete(session: Session, call: StoreDelete) -> None:

@@ -24,6 +24,7 @@ from ropewalk.sandbox.inspection import Status, read_status
 from ropewalk.sandbox.interface import Ended, Limits, OnEnd, OnMessage, ProcessUsage
 from ropewalk.sandbox.reactor import Reactor
 from ropewalk.sandbox.watch import Bounds, Watch, cpu_seconds
+from ropewalk.wire.bounds import LARGE, decode_large
 from ropewalk.wire.control import Exit
 from ropewalk.wire.frames import MESSAGE_LIMIT_FROM_GUEST, MESSAGE_LIMIT_FROM_HOST, FrameDecoder, FrameError, encode_frames
 from ropewalk.wire.messages import Finished, GuestMessage, HostMessage, Log, Raised
@@ -215,7 +216,7 @@ class ForkedProcess:
     def _take(self, data: bytes) -> None:
         try:
             for body in self._frames.feed(data):
-                self._deliver(_decode(body))
+                self._deliver(_decode(body) if len(body) < LARGE else decode_large(body))
                 if self._state is not _State.RUNNING:
                     return
         except (FrameError, msgspec.MsgspecError, RecursionError, UnicodeDecodeError):

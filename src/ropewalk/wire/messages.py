@@ -13,13 +13,19 @@ UTC, durations are seconds.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 PROTOCOL: Final = 1
 """Raised when a change cannot be understood by the other side's previous version."""
+
+BATCH: Final = 1_000
+"""Most items in a list of a guest's message: one call's worth. The decoder looks at the count before it reads the items."""
+
+_MOST: Final = Meta(max_length=BATCH)
+_FEW: Final = Meta(max_length=200)
 
 Json = bytes
 """The UTF-8 text of one JSON value."""
@@ -81,9 +87,9 @@ class NoteRecord(Record, frozen=True, kw_only=True):
     activity: str = ""
     key: str | None = None
     author: str | None = None
-    links: list[LinkRecord] = []
-    mentions: list[str] = []
-    tags: list[str] = []
+    links: Annotated[list[LinkRecord], _FEW] = []
+    mentions: Annotated[list[str], _FEW] = []
+    tags: Annotated[list[str], _FEW] = []
     created_at: int = 0
     about: ActivityRecord | None = None
 
@@ -102,7 +108,7 @@ class ActivityRecord(Record, frozen=True, kw_only=True):
     done_at: int | None = None
     source: str | None = None
     meta: Json | None = None
-    tags: list[str] = []
+    tags: Annotated[list[str], _FEW] = []
     assignee: str | None = None
     author: str | None = None
     priority: str = ""
@@ -120,7 +126,7 @@ class NewActivityRecord(Record, frozen=True, kw_only=True):
     """
 
     activity: ActivityRecord
-    notes: list[NoteRecord] = []
+    notes: Annotated[list[NoteRecord], _MOST] = []
     start_now: bool = False
     own_id: bool = False
 
@@ -218,20 +224,20 @@ class StoreRead(Call, tag="store.read", frozen=True, kw_only=True):
     """Read values; keys that hold none are absent from the answer."""
 
     answer: ClassVar[Any] = dict[str, Json]
-    keys: list[str]
+    keys: Annotated[list[str], _MOST]
 
 
 class StoreWrite(Call, tag="store.write", frozen=True, kw_only=True):
     """Write values; `ttl` in seconds, None for ever."""
 
-    items: dict[str, Json]
+    items: Annotated[dict[str, Json], _MOST]
     ttl: float | None = None
 
 
 class StoreDelete(Call, tag="store.delete", frozen=True, kw_only=True):
     """Remove keys; those that hold nothing are no error."""
 
-    keys: list[str]
+    keys: Annotated[list[str], _MOST]
 
 
 class StoreClear(Call, tag="store.clear", frozen=True, kw_only=True):
@@ -296,7 +302,7 @@ class Fetch(Call, tag="fetch", frozen=True, kw_only=True):
     answer: ClassVar[Any] = HttpAnswer
     method: str
     url: str
-    headers: list[tuple[str, str]]
+    headers: Annotated[list[tuple[str, str]], _MOST]
     body: bytes = b""
     timeout: float = 30.0
 
@@ -305,7 +311,7 @@ class ActivitiesCreate(Call, tag="activities.create", frozen=True, kw_only=True)
     """Create activities with their notes, or update those whose `source` is in the priority already; answered in order."""
 
     answer: ClassVar[Any] = list[ActivityRecord]
-    items: list[NewActivityRecord]
+    items: Annotated[list[NewActivityRecord], _MOST]
 
 
 class ActivityUpdate(Call, tag="activity.update", frozen=True, kw_only=True):
@@ -348,7 +354,7 @@ class NotesCreate(Call, tag="notes.create", frozen=True, kw_only=True):
 
     answer: ClassVar[Any] = list[NoteRecord]
     activity: str
-    notes: list[NoteRecord]
+    notes: Annotated[list[NoteRecord], _MOST]
 
 
 class NoteUpdate(Call, tag="note.update", frozen=True, kw_only=True):
