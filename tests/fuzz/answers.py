@@ -48,7 +48,7 @@ from ropewalk.wire.messages import (
 )
 from tests.answers.authors import Author, new, note
 from tests.fuzz.choices import Choices
-from tests.fuzz.messages import SPOKEN, UUIDS, Tongue, packed
+from tests.fuzz.messages import CALLS, SPOKEN, UUIDS, Tongue, packed
 from tests.fuzz.stand import Stand
 from tests.storage.scene import NODE, Scene, StillClock
 
@@ -189,13 +189,12 @@ class Bed:
         for name in ("home", "beside"):
             await storage.create_priority(PriorityRecord(id=name, title=name, parent=root))
         scene.priority = "beside"
-        await self._fill(scene, "i2")
+        await self._fill(scene, "i2", SECRET.decode())
         scene.priority, mine = "home", scene.twist
         scene.twist = (await scene.deploy("b2", "other")).twist
-        await self._fill(scene, "i9")
+        await self._fill(scene, "i9", SECRET.decode())
         scene.twist = mine
-        await scene.active("i1")
-        await scene.after("i1", "later", 60.0, key="a")
+        await self._fill(scene, "i1", "go")
         await storage.create_priority(PriorityRecord(id="below", title="below", parent="home"))
         self._heard += ["home", "below", root]
         session = (await Author.begin(scene, "i1")).session
@@ -208,15 +207,16 @@ class Bed:
         await self._fetcher.stop()
         self._stand.close()
 
-    async def _fill(self, scene: Scene, instance: str) -> None:
+    async def _fill(self, scene: Scene, instance: str, text: str) -> None:
         """Give an instance something of everything."""
         await scene.active(instance)
         author = await Author.begin(scene, instance)
-        text = SECRET.decode()
-        (activity,) = await author.create(new(text, id=f"{instance[1:]:0>8}{UUIDS[0][8:]}", source="s:2", meta=b'{"a":1}'))
+        (activity,) = await author.create(
+            new(text, id=f"{instance[1:]:0>8}{UUIDS[0][8:]}", source=f"s:{instance[1:]}", meta=b'{"a":1}')
+        )
         (said,) = await author.add_notes(activity.id, note(text, key="a"))
         token = f"cb_{instance}"
-        author.session.add(PutValue(ns="", key="a", value=b'"' + SECRET + b'"'))
+        author.session.add(PutValue(ns="", key="a", value=msgspec.json.encode(text)))
         author.session.add(PutCallback(ns="", token=token, target=Target(ns="", method=text), at=self._clock.now()))
         author.session.add(scene.task(text, 60.0, instance, key="a"))
         await author.finish()
@@ -277,7 +277,8 @@ async def _talk(choices: Choices, guest: Guest) -> None:
     for _ in range(_MOST_MESSAGES):
         if not choices.more:
             break
-        await guest.say(_garbled(choices, packed(tongue.message(SPOKEN))))
+        among = SPOKEN if choices.once_in(24) else CALLS
+        await guest.say(_garbled(choices, packed(tongue.message(among))))
         if not choices.once_in(4):
             await guest.answered()
     await guest.answered()
@@ -286,7 +287,7 @@ async def _talk(choices: Choices, guest: Guest) -> None:
 
 def _garbled(choices: Choices, message: bytes) -> bytes:
     """Return a message with, now and then, one byte changed."""
-    if not choices.once_in(8):
+    if not choices.once_in(50):
         return message
     at = choices.number(len(message))
     return message[:at] + choices.raw(1) + message[at + 1 :]

@@ -104,15 +104,15 @@ class Line:
 def reading(stream: bytes) -> tuple[list[GuestMessage], Ended]:
     """Return the messages of a whole stream, and how it has to end: by the letter of docs/wire.md, without regard for speed."""
     heard: list[GuestMessage] = []
-    message = b""
-    while len(stream) >= 4:
-        header = int.from_bytes(stream[:4])
+    message, at = b"", 0
+    while at + 4 <= len(stream):
+        header = int.from_bytes(stream[at : at + 4])
         more, length = bool(header & MORE), header & ~MORE
         if length > FRAME_LIMIT or len(message) + length > MESSAGE_LIMIT_FROM_GUEST or (more and not length):
             return heard, PROTOCOL
-        if len(stream) < 4 + length:
+        if at + 4 + length > len(stream):
             break
-        message, stream = message + stream[4 : 4 + length], stream[4 + length :]
+        message, at = message + stream[at + 4 : at + 4 + length], at + 4 + length
         if more:
             continue
         try:
@@ -157,7 +157,7 @@ _HEADERS: Final = [
 
 def _split(choices: Choices, body: bytes) -> Iterator[bytes]:
     """Yield a message in frames of any size."""
-    while len(body) > 1 and not choices.once_in(4):
+    while choices.more and len(body) > 1 and not choices.once_in(4):
         at = 1 + choices.number(len(body) - 1)
         yield (MORE | at).to_bytes(4) + body[:at]
         body = body[at:]

@@ -31,7 +31,7 @@ _NAMED: Final[dict[str, list[str]]] = {
     "keys": ["a", "b", "ab"],
     "prefix": ["", "a"],
     "source_prefix": ["s", "s:1"],
-    "source": ["s:1", "s:2", "a"],
+    "source": ["s:1", "s:9", "a"],
     "url": ["https://api.example.com/v1/x", "http://127.0.0.1/", "https://éxample.com/a?b#c"],
     "start": ["2026-01-31", "2026-01-31T09:00:00Z", "2026-01-31T11:00:00.5+02:00"],
     "end": ["2026-02-01", "2026-02-01T09:00:00Z"],

@@ -17,8 +17,8 @@ from tests.fuzz.targets import TARGETS, seeds, watched
 
 ROOT = Path(__file__).parents[2]
 RUNS = {"answers": 700, "connection": 500, "egress": 10_000, "manifests": 20_000, "workspace": 20_000}
-SECONDS = 20
-"""After which a fuzzer stops, however busy the machine: on a quiet one it takes half of that for its runs."""
+SECONDS = 12
+"""After which a fuzzer stops, however busy the machine: on a quiet one it needs about half of that for its runs."""
 
 needs_atheris = pytest.mark.skipif(
     importlib.util.find_spec("atheris") is None,
@@ -43,5 +43,7 @@ def test_what_fuzzing_begins_with_is_well(name: str) -> None:
             run(data)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)  # 20 s on a quiet machine
 def test_a_million_frames() -> None:
     flood(MILLION, seed=1)
