@@ -53,7 +53,21 @@ async def _examine(state: State, *, repair: bool) -> Shape:
         words("Looking at the database")
         database = await _database(state, repair=repair)
     healthy = not database["problems"] and not isolation["below_floor"]
-    return {"healthy": healthy, "isolation": isolation, "profile": profile, "database": database}
+    return {
+        "healthy": healthy,
+        "isolation": isolation,
+        "profile": profile,
+        "memory": _memory(state.settings),
+        "database": database,
+    }
+
+
+def _memory(settings: Settings) -> Shape:
+    """Return how much memory a node that started now would have for executions, and how many that use all they may it could run at once."""
+    from ropewalk.sandbox.memory import memory_for_guests
+
+    memory, each = settings.node_memory or memory_for_guests(), settings.limits.memory_bound
+    return {"node": memory, "limit": settings.limit_memory, "at_once": min(settings.concurrency, max(1, memory // each))}
 
 
 async def _isolation(settings: Settings) -> tuple[Shape, Shape | None]:
@@ -120,6 +134,8 @@ def _print(result: Shape) -> None:
     columns: Columns = (("isolation", text_of("means")), ("", lambda row: _STATES[row["state"]]), ("detail", text_of("detail")))
     table(result["isolation"]["findings"], columns)
     click.echo()
+    memory = result["memory"]
+    click.echo(f"memory    {memory['node']:,} bytes: {memory['at_once']} executions of {memory['limit']:,} bytes at once")
     database = result["database"]
     click.echo(f"database  {safe(database['path'])}  {'healthy' if database['healthy'] else 'not healthy'}")
     for sentence in database["repaired"]:

@@ -60,7 +60,9 @@ def confine(bundle: str, confinement: Confinement) -> str:
     if confinement.namespaces:
         _see_only(bundle)
     for limit in confinement.limits:
-        resource.setrlimit(limit.resource, (limit.value, limit.value))
+        _, most = resource.getrlimit(limit.resource)  # the node may have been started with less, which nobody here can raise
+        value = limit.value if most == resource.RLIM_INFINITY else min(limit.value, most)
+        resource.setrlimit(limit.resource, (value, value))
     kernel.drop_privileges(confinement.user)
     if confinement.namespaces:
         kernel.forbid_dumps()  # elsewhere the node would lose sight of its own processes

@@ -44,6 +44,7 @@ class Room:
         self._kept = kept
         self._taken = 0
         self._count = 0
+        self._looking = False
         self._queue: deque[tuple[Callable[[], bool], int, asyncio.Future[None]]] = deque()
 
     @property
@@ -73,7 +74,7 @@ class Room:
         """Let others have what was taken."""
         self._taken -= amount
         self._count -= 1
-        self.look()
+        self.look_soon()
 
     async def wait(self, amount: int, may_enter: Callable[[], bool]) -> None:
         """Take bytes as soon as it is one's turn and `may_enter` holds."""
@@ -85,11 +86,18 @@ class Room:
             if turn.done() and not turn.cancelled():
                 self.give_back(amount)
             else:
-                self.look()  # whoever is next may need less
+                self.look_soon()  # whoever is next may need less
             raise
 
-    def look(self) -> None:
-        """Let in whoever's turn it is. One at a time: what it has imported first counts when the next is looked at."""
+    def look_soon(self) -> None:
+        """Let in whoever's turn it is, when what is being done is done: there may be room now."""
+        if self._queue and not self._looking:
+            self._looking = True
+            asyncio.get_running_loop().call_soon(self._look)
+
+    def _look(self) -> None:
+        """Let in whoever's turn it is. One at a time: what it has to have imported counts when the next is looked at."""
+        self._looking = False
         while self._queue and self._queue[0][2].done():
             self._queue.popleft()
         if not self._queue:
@@ -99,4 +107,4 @@ class Room:
             self._queue.popleft()
             self.take(amount)
             turn.set_result(None)
-            asyncio.get_running_loop().call_soon(self.look)
+            self.look_soon()

@@ -302,7 +302,7 @@ class ForkSource:
     def _weigh_zygotes(self, _: object = None) -> None:
         self._zygotes = sum(pool.zygote.memory for pool in self._pools.values())
         if self._room is not None:
-            self._room.look()
+            self._room.look_soon()
 
     def _tidy(self) -> None:
         for pool in self._pools.values():

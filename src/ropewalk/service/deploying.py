@@ -88,7 +88,7 @@ def _check_limits(manifest: Manifest, limits: Limits) -> None:
         asked, highest = getattr(manifest.limits, name), getattr(limits, name)
         if asked is None:
             continue
-        if not asked > 0:
+        if not asked > 0 and (name not in ("requests", "logs") or asked < 0):
             raise _refused(f"limits: {name}={asked!r} is not above zero")
         if asked > highest:
             raise _refused(f"limits: {name}={asked:,} is above this operator's {highest:,}: a twist may only lower it")

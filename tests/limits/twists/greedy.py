@@ -14,7 +14,10 @@ import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from ropewalk import Limits, Twist
+from ropewalk import Limits, RopewalkError, Twist
+from ropewalk.guest.channel import encode_message
+from ropewalk.wire.frames import encode_frames
+from ropewalk.wire.messages import Log
 
 MIB = 1024 * 1024
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -241,10 +244,55 @@ class Greedy(Twist):
         except OSError as error:
             return [len(held), type(error).__name__, str(error.strerror)]
 
+    async def keep(self, first: int, count: int) -> None:
+        """Store small values."""
+        await self.set_many({f"item {number:06}": 1 for number in range(first, first + count)})
+
+    async def refused(self, what: str) -> list[str]:
+        """Ask for too much and say what the error was."""
+        try:
+            await getattr(self, f"with_{what}")()
+        except RopewalkError as error:
+            return [type(error).__name__, str(error)]
+        return ["nothing", ""]
+
+    async def with_key(self) -> None:
+        await self.set("k" * 513, 1)
+
+    async def with_value(self) -> None:
+        await self.set("key", "x" * (MIB - 1))
+
+    async def with_batch(self) -> None:
+        await self.set_many({f"key {number}": 1 for number in range(1001)})
+
+    async def with_message(self) -> None:
+        await self.set_many({f"key {number}": "x" * (MIB - 1000) for number in range(17)})
+
+    async def with_rows(self) -> None:
+        for batch in range(11):
+            await self.set_many({f"key {batch} {number}": 1 for number in range(1000)})
+
+    async def with_bytes(self) -> None:
+        for number in range(17):
+            await self.set(f"key {number}", "x" * (MIB - 1000))
+
+    async def with_arguments(self) -> None:
+        await self.run_task(self.say, "x" * (2 * MIB), 1)
+
+    async def with_listing(self) -> None:
+        await self.keys("item ")
+
     async def say(self, text: str, times: int) -> str:
         """Write lines, and go on."""
         for number in range(times):
             self.log.info("%d %s", number, text)
+        return "survived"
+
+    async def flood(self, times: int) -> str:
+        """Write lines to the host, past what counts them here."""
+        frame = encode_frames(encode_message(Log(time=0, level=20, message="x" * 100)))
+        for _ in range(times):
+            os.write(3, frame)
         return "survived"
 
     async def give(self, size: int) -> str:
