@@ -7,6 +7,7 @@ that one sandbox is given (`guest`).
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import textwrap
 from collections.abc import Callable
@@ -15,9 +16,10 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from ropewalk.sandbox.assessment import assess
 from ropewalk.sandbox.facts import HostFacts
 from ropewalk.sandbox.profile import Profile
-from ropewalk.sandbox.seccomp import ALLOW, Ruling
+from ropewalk.sandbox.seccomp import ALLOW, Ruling, Table
 from ropewalk.wire.plan import Bind, Plan, ResourceLimit
 
 
@@ -79,18 +81,15 @@ def seccomp(*names: str) -> Guard:
     freely = dict.fromkeys(names, Ruling(ALLOW))
 
     def change(profile: Profile) -> Profile:
-        table = profile.seccomp
+        table = _table(profile)
         return replace(profile, seccomp=replace(table, rulings=table.rulings | freely))
 
     return Guard(name=f"seccomp({', '.join(names)})", profile=change)
 
 
-def unknown_calls() -> Guard:
-    """The table's verdict on numbers that it has no name for."""
-    return Guard(
-        name="seccomp's unknown numbers",
-        profile=lambda profile: replace(profile, seccomp=replace(profile.seccomp, unknown=ALLOW)),
-    )
+def _table(profile: Profile) -> Table:
+    assert profile.seccomp is not None, "attacks are made on a sandbox"
+    return profile.seccomp
 
 
 _RETURN, _RETURN_KILL, _RETURN_ALLOW = 0x06, 0x8000_0000, 0x7FFF_0000
@@ -101,8 +100,9 @@ def foreign_entries() -> Guard:
     return Guard(name="seccomp's kill", plan=lambda plan: _confined(plan, table=_rewritten(plan.confinement.table)))
 
 
-def _rewritten(program: bytes) -> bytes:
+def _rewritten(program: bytes | None) -> bytes:
     """Return a BPF program that allows what it killed for."""
+    assert program is not None, "attacks are made on a sandbox"
     kill, allow = (_instruction(_RETURN, operand) for operand in (_RETURN_KILL, _RETURN_ALLOW))
     return b"".join(allow if code == kill else code for code in (program[at : at + 8] for at in range(0, len(program), 8)))
 
@@ -138,6 +138,7 @@ def mounts(*paths: str, name: str = "") -> Guard:
     return Guard(
         name=f"mounts({name or ', '.join(paths)})",
         profile=lambda profile: replace(profile, mounts=[*profile.mounts, *shown]),
+        missing=_no_namespaces,
     )
 
 
@@ -146,7 +147,12 @@ def namespace(*names: str) -> Guard:
     return Guard(
         name=f"namespace({', '.join(names)})",
         profile=lambda profile: replace(profile, namespaces=[name for name in profile.namespaces if name not in names]),
+        missing=_no_namespaces,
     )
+
+
+def _no_namespaces(facts: HostFacts) -> str:
+    return "" if assess(facts).profile == "user-namespace" else "this host allows no namespaces"
 
 
 def limit(number: int, value: int = 1 << 40) -> Guard:
@@ -159,13 +165,21 @@ def limit(number: int, value: int = 1 << 40) -> Guard:
     return Guard(name=f"limit({number}, {value})", plan=change)
 
 
-def privileges() -> Guard:
-    """That a version zygote gives up its user and its capabilities: off, it stays the root of its namespaces, which is not the host's."""
+def privileges(*, by_user: bool = False) -> Guard:
+    """That a version zygote gives up its user and its capabilities: off, it stays the root of its namespaces, which is not the host's.
+
+    `by_user`: the attack meets the other user, which a node that is not root itself has not got.
+    """
     lines = """
     def drop_privileges(user):
         _prctl("forbid new privileges", _PR_SET_NO_NEW_PRIVS, 1)
     """
-    return guest("privileges", "guest/kernel.py", lines)
+    found = guest("privileges", "guest/kernel.py", lines)
+    return dataclasses.replace(found, missing=_no_other_user) if by_user else found
+
+
+def _no_other_user(facts: HostFacts) -> str:
+    return "" if facts.user == 0 and facts.maps_nobody else "there is no other user here that the sandbox could become"
 
 
 # ── The node's own ────────────────────────────────────────────────────────────────────────────────────────────────────────────

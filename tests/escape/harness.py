@@ -50,7 +50,7 @@ from unittest import mock
 import msgspec
 import pytest
 
-from ropewalk.sandbox.facts import HostFacts, gather_facts
+from ropewalk.sandbox.facts import HostFacts
 from ropewalk.sandbox.interface import RefusedImport
 from ropewalk.sandbox.profile import describe_profile, make_plan
 from ropewalk.sandbox.source import ForkSource
@@ -64,7 +64,7 @@ THROUGH: Final = "through"
 """What an attack returns that found that it worked."""
 
 BAITS: Final = Path(tempfile.gettempdir(), f"ropewalk-baits-{os.getpid()}")
-"""A folder of the host's, there while the stages are, for baits that are files: everyone may do anything in it."""
+"""A folder of the host's for baits that are files: everyone may do anything in it."""
 
 HELPERS: Final = '''
 import ctypes, errno, mmap, os, resource, signal, socket, struct, sys, threading, time
@@ -72,6 +72,7 @@ from typing import ClassVar
 from ropewalk import *
 
 THROUGH = "through"
+HERE = os.path.dirname(__file__)
 NUMBERS = {numbers}
 libc = ctypes.CDLL(None, use_errno=True)
 libc.syscall.restype = ctypes.c_long
@@ -99,7 +100,7 @@ def map_memory(protection, flags, fd=-1, size=4096):
 
 def machine_code(name, *types):
     """Map a file of the bundle as code, and return it as a function of these types, the first of which is its result's."""
-    code = os.open(f"/twist/{{name}}", os.O_RDONLY)
+    code = os.open(f"{{HERE}}/{{name}}", os.O_RDONLY)
     return ctypes.CFUNCTYPE(*types)(map_memory(READ | EXECUTE, PRIVATE, code))
 
 def neighbours():
@@ -219,7 +220,8 @@ class Attack:
     """A hostile twist; the module says how to write one.
 
     With `prepare` its method of that name, among `members`, runs first on another instance, and what it returns is told to the attack.
-    `optional`: not every kernel has what it abuses.
+    `optional`: not every kernel has what it abuses. `needs_namespaces`: a sandbox made without them does not
+    hold it back, or not at once.
     """
 
     name: str
@@ -233,6 +235,7 @@ class Attack:
     through: Callable[[Outcome], bool] = says_so
     prepare: bool = False
     optional: bool = False
+    needs_namespaces: bool = False
 
     def __str__(self) -> str:
         return self.name
@@ -328,16 +331,15 @@ class Stages:
 
     Args:
         folder: where they live, readable by every user.
+        facts: the host, or what it is to be taken for.
         most: how many there may be at once.
     """
 
-    def __init__(self, folder: Path, most: int = 6) -> None:
+    def __init__(self, folder: Path, facts: HostFacts, most: int = 6) -> None:
+        self.facts = facts
         self._folder = folder
         self._most = most
-        self.facts = gather_facts()
         self._open: OrderedDict[str, tuple[Stage, contextlib.AsyncExitStack]] = OrderedDict()
-        BAITS.mkdir()
-        BAITS.chmod(0o777)
 
     def new_folder(self, attack: Attack) -> Path:
         """Return the path of a new folder for an attack's source, named after it."""
@@ -359,7 +361,6 @@ class Stages:
         """Close all."""
         while self._open:
             await self._close_one()
-        shutil.rmtree(BAITS)
 
     async def _close_one(self) -> None:
         name = next((name for name in self._open if name), "")  # the one with every guard is used all the time

@@ -1,4 +1,4 @@
-"""Every attack is held back, by each of its guards, and gets through without them."""
+"""Every attack is held back, on hosts with namespaces and without, by each of its guards; and gets through without them."""
 
 from __future__ import annotations
 
@@ -47,6 +47,13 @@ ALONE = sorted(LAYERS.items(), key=lambda item: off([guard for guard in item[1][
 @pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS)
 async def test_it_is_held_back(stages: Stages, attack: Attack) -> None:
     await assert_held_back(stages, attack)
+
+
+@pytest.mark.parametrize(
+    "attack", [pytest.param(attack, id=name) for name, attack in ATTACKS.items() if not attack.needs_namespaces]
+)
+async def test_it_is_held_back_without_namespaces(bare_stages: Stages, attack: Attack) -> None:
+    await assert_held_back(bare_stages, attack)
 
 
 @pytest.mark.parametrize("attack", [attack for _, attack in CONTROLS], ids=[name for name, _ in CONTROLS])

@@ -8,6 +8,7 @@ from typing import Final
 
 import pytest
 
+from ropewalk.sandbox.assessment import assess
 from ropewalk.sandbox.profile import describe_profile
 from ropewalk.sandbox.seccomp import Verdict
 from ropewalk.sandbox.syscalls import NUMBERS
@@ -38,7 +39,9 @@ SWEEP: Final = """
 
 def refusals(stages: Stages, argument: int) -> dict[int, Verdict]:
     """Return the profile's verdict on each number that it does not let through with these arguments."""
-    table, words = describe_profile(stages.facts, "/bundles").seccomp, [argument & (1 << 64) - 1] * 6
+    table = describe_profile(stages.facts, "/bundles", assess(stages.facts).profile).seccomp
+    assert table is not None
+    words = [argument & (1 << 64) - 1] * 6
     stated = {number: table.decide(number, words) for number in range(MOST)}
     return {number: verdict for number, verdict in stated.items() if verdict.action != "allow"}
 

@@ -181,7 +181,7 @@ ATTACKS = [
             os.write(memory, code)
             return THROUGH
         """,
-        held_by=[PROC, landlock(), READ_ONLY_MOUNTS, CHANGING, privileges()],
+        held_by=[PROC, landlock(), READ_ONLY_MOUNTS, CHANGING, privileges(by_user=True)],
     ),
     Attack(
         name="read other versions' bundles",
@@ -208,6 +208,7 @@ ATTACKS = [
         source="return [os.uname().nodename, socket.gethostname()]",
         bait=name_of_host,
         held_by=[HOSTNAME],
+        needs_namespaces=True,
         through=says_secret,
     ),
     Attack(

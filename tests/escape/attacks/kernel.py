@@ -188,7 +188,7 @@ ATTACKS = [
     Attack(
         name="mount over its bundle",
         source="""
-            words = [ctypes.create_string_buffer(word) for word in (b"none", b"/twist", b"tmpfs")]
+            words = [ctypes.create_string_buffer(word) for word in (b"none", HERE.encode(), b"tmpfs")]
             call("mount", *map(ctypes.addressof, words), 0, 0)
             return THROUGH
         """,
@@ -196,7 +196,7 @@ ATTACKS = [
     ),
     Attack(
         name="uncover what is mounted over",
-        source="call('umount2', ctypes.addressof(path := ctypes.create_string_buffer(b'/twist')), 2)\nreturn THROUGH",
+        source="call('umount2', ctypes.addressof(path := ctypes.create_string_buffer(HERE.encode())), 2)\nreturn THROUGH",
         held_by=[MOUNTING, landlock(), privileges()],
     ),
     Attack(
@@ -206,13 +206,13 @@ ATTACKS = [
     ),
     Attack(
         name="copy a part of the file tree",
-        source="call('open_tree', -100, ctypes.addressof(path := ctypes.create_string_buffer(b'/twist')), 1)\nreturn THROUGH",
+        source="call('open_tree', -100, ctypes.addressof(path := ctypes.create_string_buffer(HERE.encode())), 1)\nreturn THROUGH",
         held_by=[MOUNTING, privileges()],
     ),
     Attack(
         name="make the file tree writable",
         source="""
-            path, change = ctypes.create_string_buffer(b"/twist"), (ctypes.c_uint64 * 4)(0, 1, 0, 0)
+            path, change = ctypes.create_string_buffer(HERE.encode()), (ctypes.c_uint64 * 4)(0, 1, 0, 0)
             call("mount_setattr", -100, ctypes.addressof(path), 0, ctypes.addressof(change), 32)
             return THROUGH
         """,
@@ -220,7 +220,7 @@ ATTACKS = [
     ),
     Attack(
         name="change its root",
-        source="os.chroot('/twist')\nreturn THROUGH",
+        source="os.chroot(HERE)\nreturn THROUGH",
         held_by=[MOUNTING, privileges()],
     ),
     Attack(
@@ -275,7 +275,7 @@ ATTACKS = [
         name="change code that was read from a file",
         module=MODULE,
         source="""
-            code = os.open("/twist/code", os.O_RDONLY)
+            code = os.open(f"{HERE}/code", os.O_RDONLY)
             address = map_memory(READ | WRITE, PRIVATE, code)
             ctypes.memmove(address, CODE, len(CODE))
             call("mprotect", address, 4096, READ | EXECUTE)
@@ -390,7 +390,7 @@ ATTACKS = [
     ),
     Attack(
         name="ask a file for the size of its blocks",
-        source="call('ioctl', os.open('/twist/twist.py', os.O_RDONLY), 2, ctypes.addressof(ctypes.c_int()))\nreturn THROUGH",
+        source="call('ioctl', os.open(f'{HERE}/twist.py', os.O_RDONLY), 2, ctypes.addressof(ctypes.c_int()))\nreturn THROUGH",
         held_by=[seccomp("ioctl")],
     ),
     Attack(
@@ -421,7 +421,7 @@ ATTACKS = [
     ),
     Attack(
         name="put a file's own pages into a pipe",
-        source="call('splice', os.open('/twist/twist.py', os.O_RDONLY), 0, os.pipe()[1], 0, 100, 0)\nreturn THROUGH",
+        source="call('splice', os.open(f'{HERE}/twist.py', os.O_RDONLY), 0, os.pipe()[1], 0, 100, 0)\nreturn THROUGH",
         held_by=[PAGES],
     ),
     Attack(

@@ -23,10 +23,6 @@ SETTING = seccomp("prlimit64", "setpriority", "sched_setaffinity", "setsid", "pr
 SIGNALS = seccomp("kill", "tkill", "tgkill", "rt_sigqueueinfo", "pidfd_open", "pidfd_send_signal")
 FORKING = seccomp("clone", "clone3", "fork", "vfork")
 BECOMING = seccomp("execve", "execveat", "arch_prctl")  # without the last, the C library of the new program ends it at once
-DAEMON = f"rw-{os.getpid()}"
-CHILDREN = host("ropewalk.sandbox.inspection.children_of", lambda pid: [])
-"""That the node looks for processes that it has not asked for."""
-
 THREADS = host("ropewalk.sandbox.watch._THREADS_SEEN", 1000)
 OTHERS_OWN = together("landlock and privileges", landlock(), privileges())
 """What keeps processes of one user apart: each that is not dumpable may be reached only with capabilities, or from a landlock above it."""
@@ -71,9 +67,9 @@ def ends(process: subprocess.Popen[bytes]) -> bool:
 
 
 @contextlib.contextmanager
-def outliving(name: str = "") -> Iterator[Bait]:
+def outliving() -> Iterator[Bait]:
     """A name by which a process is known that is still there a while after the execution."""
-    name = name or f"rw-{secrets.token_hex(5)}"
+    name = f"rw-{secrets.token_hex(5)}"
     yield Bait(name=name, taken=lambda: stays(name))
     end_all(name)
 
@@ -115,18 +111,6 @@ def be_named(name):
     held = ctypes.create_string_buffer(name.encode())
     call("prctl", 15, ctypes.addressof(held), 0, 0, 0)
 """
-
-LEAVE_A_DAEMON = (
-    TAKE_NAME
-    + """
-if call("clone", 0x01208000, 0, 0, ctypes.addressof(ctypes.c_int()), 0) == 0:
-    os.close(3)
-    os.close(4)
-    be_named("{name}")
-    time.sleep(60)
-    os._exit(0)
-"""
-)
 
 # What a process of its own does in an attack: it ends, and its parent has seen that it could be made.
 MADE = "\nif pid == 0:\n    os._exit(0)\nreturn THROUGH"
@@ -255,7 +239,7 @@ ATTACKS = [
     Attack(
         name="end the root zygote",
         source="os.kill(1, 0)\nreturn THROUGH",
-        held_by=[SIGNALS, landlock(since=6), privileges()],
+        held_by=[SIGNALS, landlock(since=6), privileges(by_user=True)],
     ),
     # ── Making more ───────────────────────────────────────────────────────────────────────────────────────────────────────────
     Attack(name="fork", source="pid = os.fork()" + MADE, held_by=[FORKING, no_fork()]),
@@ -364,14 +348,6 @@ ATTACKS = [
         through=bait_taken,
     ),
     Attack(
-        name="leave a daemon behind at import",
-        module=LEAVE_A_DAEMON.format(name=DAEMON),
-        source="pass",
-        bait=lambda: outliving(DAEMON),
-        held_by=[CHILDREN],
-        through=bait_taken,
-    ),
-    Attack(
         name="start threads without end",
         source="""
             for _ in range(40):
@@ -401,7 +377,7 @@ ATTACKS = [
     Attack(
         name="become root",
         source="os.setresuid(0, 0, 0)\nreturn THROUGH",
-        held_by=[seccomp("setresuid"), privileges()],
+        held_by=[seccomp("setresuid"), privileges(by_user=True)],
     ),
     Attack(
         name="be dumped",

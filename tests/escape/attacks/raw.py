@@ -47,7 +47,7 @@ ATTACKS = [
             import re
             library = ctypes.cast(libc.getpid, ctypes.c_void_p).value
             instruction = library + re.search(rb"\\x0f\\x05\\xc3", ctypes.string_at(library, 1 << 19)).start()
-            after = map_memory(READ | EXECUTE, PRIVATE, os.open("/twist/after", os.O_RDONLY))
+            after = map_memory(READ | EXECUTE, PRIVATE, os.open(f"{HERE}/after", os.O_RDONLY))
             stack = map_memory(READ | WRITE, PRIVATE | ANONYMOUS, size=65536) + 32768
             ctypes.memmove(stack, struct.pack("Q", after), 8)
             registers = dict(rdi=1, rsi=1, rax=NUMBERS["socket"], rsp=stack, rip=instruction)

@@ -136,7 +136,7 @@ ATTACKS = [
     ),
     remembered(
         "a descriptor that is kept",
-        "os.dup2(os.open('/twist/twist.py', os.O_RDONLY), 77)",
+        "os.dup2(os.open(HERE + '/twist.py', os.O_RDONLY), 77)",
         """
         try:
             found = os.read(77, 1)
@@ -194,6 +194,21 @@ if kernel.clone(zygote._FORK_FLAGS) == 0:
         bait=helper,
         held_by=[host("ropewalk.sandbox.zygotes.VersionZygote._forked", lambda zygote: [])],
         through=bait_taken,
+        needs_namespaces=True,  # by its mounts it is known at once; without them it is ended in the next rounds
+    ),
+    Attack(
+        name="a thread started at import",
+        module=f"""
+{TAKE_NAME}
+def go_on():
+    be_named({HELPER!r})
+    time.sleep(60)
+threading.Thread(target=go_on, daemon=True).start()
+""",
+        source="return None",
+        bait=helper,
+        held_by=[host("ropewalk.sandbox.zygotes.VersionZygote._problem", lambda zygote, threads: None)],
+        through=bait_taken,
     ),
     Attack(
         name="memory shared at import",
@@ -218,14 +233,14 @@ if kernel.clone(zygote._FORK_FLAGS) == 0:
     ),
     Attack(
         name="a file's place, opened at import",
-        module=KEEP + "FILE = open('/twist/twist.py', 'rb', buffering=0)",
+        module=KEEP + "FILE = open(HERE + '/twist.py', 'rb', buffering=0)",
         source="FILE.seek(77)",
         look="return THROUGH if FILE.tell() == 77 else None",
         held_by=[HOLDS_ONLY],
     ),
     Attack(
         name="a descriptor in place of standard input",
-        module="FILE = os.dup2(os.open('/twist/twist.py', os.O_RDONLY), 0)",
+        module="FILE = os.dup2(os.open(HERE + '/twist.py', os.O_RDONLY), 0)",
         source="os.lseek(0, 77, os.SEEK_SET)",
         look="return THROUGH if os.lseek(0, 0, os.SEEK_CUR) == 77 else None",
         held_by=[HOLDS_ONLY],
