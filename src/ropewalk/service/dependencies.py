@@ -18,7 +18,7 @@ import signal
 import sys
 import tempfile
 import zipfile
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from importlib import metadata
 from pathlib import Path
@@ -30,14 +30,12 @@ from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from ropewalk.service.bundles import BundleError
 from ropewalk.service.config import Settings
+from ropewalk.service.packages import Tell
 from ropewalk.service.requirements import PROVIDED, needs, provided_version
 from ropewalk.service.wheels import BadWheel, TooLarge, unpack
 
 MOST_PACKAGE_FILES: Final = 50_000
 """Most files in all packages of a version."""
-
-Tell = Callable[[str], None]
-"""Told what is being done, for a person who waits."""
 
 _LOCAL: Final = "sandbox"
 """The local version that marks what the sandbox has already, so that no index can have the same."""

@@ -17,12 +17,9 @@ from ropewalk.service import packages
 from ropewalk.service.bundles import BundleError, Packed, digest_of
 from ropewalk.service.compiling import compile_files
 from ropewalk.service.config import Settings
-from ropewalk.service.dependencies import Tell, Wheel, fetch
-from ropewalk.service.packages import Lock, Overlap, Package, machine, merged
+from ropewalk.service.dependencies import Wheel, fetch
+from ropewalk.service.packages import Lock, Overlap, Package, Tell, Trees, machine, merged
 from ropewalk.storage.interface import Storage
-
-Trees = Mapping[str, Mapping[str, bytes]]
-"""The files of packages, by the digests that name them."""
 
 
 class Installer(Struct, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 import sysconfig
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import Final
 
@@ -19,6 +19,12 @@ import msgspec
 from msgspec import Struct
 
 from ropewalk.wire.plan import PACKAGES
+
+Tell = Callable[[str], None]
+"""Told what is being done, for a person who waits."""
+
+Trees = Mapping[str, Mapping[str, bytes]]
+"""The files of packages, by the digests that name them."""
 
 LOCK: Final = f"{PACKAGES}.json"
 """The file of a bundle that names its packages. Hidden files are not packed, so it is none of the author's."""

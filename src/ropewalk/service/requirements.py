@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cache
-from importlib import metadata
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import canonicalize_name
+# What only a deploy of something with dependencies needs is imported there: the others need not wait for it.
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 PROVIDED: Final = ("ropewalk", "msgspec")
 """Distributions that every sandbox has, in the host's own version; the guest itself uses them, so no twist can bring another."""
@@ -26,6 +26,8 @@ class BadRequirement(Exception):
 @cache
 def provided_version(name: str) -> str:
     """Return the version of a provided distribution."""
+    from importlib import metadata
+
     return metadata.version(name)
 
 
@@ -44,6 +46,8 @@ def wanted(given: object) -> tuple[str, ...]:
 
 
 def _parsed(text: str) -> Requirement:
+    from packaging.requirements import InvalidRequirement, Requirement
+
     try:
         requirement = Requirement(text)
     except InvalidRequirement as error:
@@ -58,6 +62,8 @@ def _parsed(text: str) -> Requirement:
 
 def _is_met(requirement: Requirement) -> bool:
     """Return whether the sandbox has what is asked for. With extras it is left to the resolver, which knows what those ask for."""
+    from packaging.utils import canonicalize_name
+
     name = canonicalize_name(requirement.name)
     if name not in PROVIDED:
         return False
@@ -70,6 +76,8 @@ def _is_met(requirement: Requirement) -> bool:
 
 
 def needs(lines: Iterable[str]) -> tuple[str, ...]:
-    """Return the requirements of a package's metadata, without those of its extras."""
+    """Return the requirements of a package's metadata, without those of its extras. Raises InvalidRequirement."""
+    from packaging.requirements import Requirement
+
     parsed = map(Requirement, lines)
     return tuple(sorted(str(one) for one in parsed if one.marker is None or "extra" not in str(one.marker)))

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
@@ -19,11 +20,10 @@ from ropewalk.sandbox.interface import Image, Source
 from ropewalk.sandbox.source import ForkSource
 from ropewalk.service import bundles, doorbell, packages
 from ropewalk.service.config import Settings
-from ropewalk.service.dependencies import Tell
 from ropewalk.service.deploying import Deployed, check_manifest, check_options, permissions
-from ropewalk.service.installing import Installer, Trees, fitting_locks
 from ropewalk.service.live_callbacks import check_live
 from ropewalk.service.membership import live_nodes
+from ropewalk.service.packages import Tell, Trees
 from ropewalk.storage.interface import DoesNotApply, Storage, StorageUnavailable, StorageUnusable
 from ropewalk.storage.pace import Pace
 from ropewalk.storage.records import (
@@ -58,7 +58,7 @@ class Service:
         self.storage = storage
         self.clock = clock
         self._source: ForkSource | None = None
-        self._laying_out = asyncio.Lock()
+        self._laying_out: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     @property
     def nodes_directory(self) -> Path:
@@ -106,7 +106,7 @@ class Service:
         """
         directory = self.settings.bundles_directory
         try:
-            async with self._laying_out:
+            async with self._laying_out[digest]:  # not once for each of a version's first executions
                 await self._lay_out(directory, digest)
         except bundles.BundleError as error:
             raise StorageUnusable(str(error)) from error
@@ -144,18 +144,7 @@ class Service:
             RefusedImport: the author's module or manifest cannot be; nothing was stored.
             BreaksLive: live callbacks or tasks name methods that the version does not have, and not `force`; nothing was stored.
         """
-        locks = {} if upgrade_packages else await fitting_locks(self.storage, packed)
-        likely = name or packed.name or next(iter(locks), "")
-        directory = self.settings.bundles_directory
-        installer = Installer(
-            storage=self.storage, source=await self.sandbox(), directory=directory, settings=self.settings, tell=tell
-        )
-        built, trees = await installer.install(packed, locks.get(likely))
-        manifest = await self.describe(built, trees, tell)
-        twist_name = bundles.check_name(name or packed.name or bundles.kebab_case(manifest.cls))
-        if likely in locks and twist_name != likely:  # those are another twist's packages
-            built, trees = await installer.install(packed, locks.get(twist_name))
-            manifest = await self.describe(built, trees, tell)
+        built, trees, manifest, twist_name = await self._build(packed, name or packed.name, upgrade_packages, tell)
         latest = await self._latest(twist_name)
         asked = permissions(manifest)
         had = permissions(latest.manifest) if latest else []
@@ -187,6 +176,28 @@ class Service:
         upgrading = await self._upgrade_instances(stored)
         self.ring()
         return {**result, "version": stored.number, "upgrading": upgrading}
+
+    async def _build(
+        self, packed: bundles.Packed, name: str | None, upgrade_packages: bool, tell: Tell
+    ) -> tuple[bundles.Packed, Trees, Manifest, str]:
+        """Return the bundle with its packages, those of them that may not be stored yet, what it declares, and its twist's name.
+
+        A twist whose manifest gives no name has its class's, which is only known once it is imported: until then it is taken for the last
+        one deployed that asks for the same packages.
+        """
+        from ropewalk.service.installing import Installer, fitting_locks  # which only a deploy has to wait for
+
+        locks = {} if upgrade_packages else await fitting_locks(self.storage, packed)
+        likely = name or next(iter(locks), "")
+        directory, source = self.settings.bundles_directory, await self.sandbox()
+        installer = Installer(storage=self.storage, source=source, directory=directory, settings=self.settings, tell=tell)
+        built, trees = await installer.install(packed, locks.get(likely))
+        manifest = await self.describe(built, trees, tell)
+        found = bundles.check_name(name or bundles.kebab_case(manifest.cls))
+        if likely in locks and found != likely:  # those are another twist's packages
+            built, trees = await installer.install(packed, locks.get(found))
+            manifest = await self.describe(built, trees, tell)
+        return built, trees, manifest, found
 
     async def describe(self, packed: bundles.Packed, trees: Trees, tell: Tell) -> Manifest:
         """Import a bundle in the sandbox and return the manifest that it declares, checked. `trees` has packages that are not stored."""
