@@ -44,7 +44,7 @@ def error_is_too_large(outcome: Outcome) -> bool:
 
 
 ATTACKS = [
-    hoarding("open a file again and again", 'open("/twist/twist.py")'),
+    hoarding("open a file again and again", 'open(HERE + "/twist.py")'),
     hoarding("copy a descriptor again and again", "os.dup(0)"),
     hoarding("make pipes", "os.pipe()"),
     hoarding("make pairs of sockets", "socket.socketpair()"),

@@ -56,7 +56,7 @@ ATTACKS = [
     over_its_limit(
         "map it from a file and write to the copy",
         """
-        code = os.open("/twist/filling", os.O_RDONLY)
+        code = os.open(HERE + "/filling", os.O_RDONLY)
         for _ in range(80):
             ctypes.memset(map_memory(READ | WRITE, PRIVATE, code, 1 << 20), 1, 1 << 20)
         return THROUGH
@@ -124,8 +124,8 @@ ATTACKS = [
     ),
     without(
         "take it while importing",
-        settings(limit_memory=512 * MIB),
+        settings(limit_import=512 * MIB),
         "return THROUGH",
-        "HELD = b'x' * (200 << 20)",
+        "HELD = bytes(300 << 20)",
     ),
 ]

@@ -93,12 +93,16 @@ def stays(name: str) -> bool:
 
 def _named(name: str) -> list[int]:
     """Return the processes of the host with a thread of this name."""
-    found: set[int] = set()
-    for path in Path("/proc").glob("[0-9]*/task/*/comm"):
-        with contextlib.suppress(OSError):
-            if path.read_text().strip() == name:
-                found.add(int(path.parts[2]))
-    return sorted(found)
+    return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if name in _threads_of(pid)]
+
+
+def _threads_of(pid: int) -> set[str]:
+    names: set[str] = set()
+    with contextlib.suppress(OSError):  # it may end meanwhile
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with contextlib.suppress(OSError):  # so may the thread
+                names.add(Path(f"/proc/{pid}/task/{thread}/comm").read_text().strip())
+    return names
 
 
 def signals(*arguments: str) -> str:
