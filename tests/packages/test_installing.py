@@ -343,6 +343,14 @@ async def test_a_hostile_wheel_is_refused(walk: Runtime, index: Index) -> None:
         await deploy(walk, "alpha")
 
 
+async def test_a_package_with_very_many_versions_none_of_which_fits(walk: Runtime, index: Index) -> None:
+    for number in range(10_000):
+        index.add_file("alpha", f"alpha-{number}.0.0-py3-none-any.whl", b"")
+    with pytest.raises(BundleError, match="No matching distribution found for alpha>=10000") as raised:
+        await deploy(walk, "alpha>=10000")
+    assert len(str(raised.value)) < 2_000
+
+
 async def test_conflicts_are_told(walk: Runtime, index: Index) -> None:
     for version in ("1.0", "2.0"):
         index.add("gamma", version, {"gamma.py": ""})

@@ -40,6 +40,9 @@ MOST_PACKAGE_FILES: Final = 50_000
 _LOCAL: Final = "sandbox"
 """The local version that marks what the sandbox has already, so that no index can have the same."""
 
+_LONGEST_LINE: Final = 16 * 1024 * 1024
+"""Bytes of the longest line that pip may say: it lists every version of a package that has none to choose."""
+
 _NO_PROCESS: Final = "ropewalk: no process may be started"
 
 # The hook holds for the whole process and cannot be removed. What pip starts besides builds (to say in its requests which compiler there is,
@@ -151,6 +154,7 @@ async def _process(arguments: list[str], work: Path) -> AsyncIterator[asyncio.su
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         start_new_session=True,
+        limit=_LONGEST_LINE,
     )
     try:
         yield process
@@ -165,7 +169,7 @@ async def _process(arguments: list[str], work: Path) -> AsyncIterator[asyncio.su
 def _why(requirements: tuple[str, ...], said: str, settings: Settings) -> str:
     """Return why pip failed, from what it said."""
     listed = ", ".join(requirements)
-    errors = "\n".join(line.removeprefix("ERROR: ") for line in said.splitlines() if line.startswith(("ERROR:", "    ")))
+    errors = "\n".join(line.removeprefix("ERROR: ")[:500] for line in said.splitlines() if line.startswith(("ERROR:", "    ")))
     if _NO_PROCESS in said and ("Traceback" in said or "No permission to execute" in said):
         last = [line.strip() for line in said.splitlines() if line.lstrip().startswith("Collecting ")][-1]
         return (
