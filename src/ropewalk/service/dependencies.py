@@ -45,16 +45,19 @@ _LONGEST_LINE: Final = 16 * 1024 * 1024
 
 _NO_PROCESS: Final = "ropewalk: no process may be started"
 
+_MEMORY: Final = 2 * 1024 * 1024 * 1024
+"""Bytes of address space for resolving: what a wheel says of itself is read whole, and may be a bomb."""
+
 # The hook holds for the whole process and cannot be removed. What pip starts besides builds (to say in its requests which compiler there is,
 # say) it can do without.
 _WITHOUT_BUILDS: Final = f"""
 import resource, runpy, sys
 def refuse(event, arguments):
     if event in {{"subprocess.Popen", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.system"}}:
-        print({_NO_PROCESS!r}, flush=True)
         raise PermissionError({_NO_PROCESS!r})
 most = int(sys.argv.pop(1))
 resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+resource.setrlimit(resource.RLIMIT_AS, ({_MEMORY}, {_MEMORY}))
 sys.addaudithook(refuse)
 runpy.run_module("pip", run_name="__main__", alter_sys=True)
 """
@@ -170,7 +173,7 @@ def _why(requirements: tuple[str, ...], said: str, settings: Settings) -> str:
     """Return why pip failed, from what it said."""
     listed = ", ".join(requirements)
     errors = "\n".join(line.removeprefix("ERROR: ")[:500] for line in said.splitlines() if line.startswith(("ERROR:", "    ")))
-    if _NO_PROCESS in said and ("Traceback" in said or "No permission to execute" in said):
+    if said.rstrip().endswith(_NO_PROCESS) or "No permission to execute" in said:
         last = [line.strip() for line in said.splitlines() if line.lstrip().startswith("Collecting ")][-1]
         return (
             f"the dependencies ({listed}) lead to one that is no wheel and would have to be built, which runs its code outside the "
