@@ -427,7 +427,9 @@ def _with_changed_package(facts: HostFacts, off: Guard, folder: Path) -> HostFac
 A_SECOND: Final = 1.0
 """How soon after an attack everyone else is answered."""
 
-_NOT_THERE: Final = [os.strerror(code) for code in (errno.ENOSYS, errno.EAFNOSUPPORT)]
+_NOT_THERE: Final = [
+    os.strerror(code) for code in (errno.ENOSYS, errno.EAFNOSUPPORT, errno.ENOPKG, errno.EOPNOTSUPP, errno.ENOPROTOOPT)
+]
 
 _SLOWEST: Final = 20
 """Times as long as before the attack that an answer may take on a machine too busy for that second."""

@@ -44,6 +44,10 @@ CONTROLS = sorted(ATTACKS.items(), key=lambda item: off(item[1].held_by))
 ALONE = sorted(LAYERS.items(), key=lambda item: off([guard for guard in item[1][0].held_by if guard is not item[1][1]]))
 
 
+async def test_every_attack_has_a_name_of_its_own() -> None:
+    assert len(ATTACKS) == sum(len(family.ATTACKS) for family in FAMILIES)
+
+
 @pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS)
 async def test_it_is_held_back(stages: Stages, attack: Attack) -> None:
     await assert_held_back(stages, attack)

@@ -96,10 +96,10 @@ _LONG: Final = 0xFFFF_FFFF_FFFF_FFFF
 
 _ALLOWED: Final = """
 read readv pread64 preadv write writev close close_range lseek fstat stat lstat newfstatat statx statfs fstatfs access faccessat faccessat2
-readlink readlinkat getdents64 getcwd fadvise64 dup dup2 dup3 pipe pipe2
-sendto recvfrom recvmsg shutdown getsockname getpeername getsockopt
+readlink readlinkat getdents64 getcwd fadvise64 dup dup2 dup3 pipe
+shutdown getsockname getpeername
 poll ppoll select pselect6 epoll_create epoll_create1 epoll_ctl epoll_wait epoll_pwait epoll_pwait2 eventfd2
-brk munmap mremap madvise
+brk munmap mremap
 set_robust_list set_tid_address rseq sched_yield sched_get_priority_max sched_get_priority_min getcpu
 nanosleep gettimeofday time times getrusage getrlimit sysinfo uname getrandom
 getpid getppid gettid getuid geteuid getgid getegid getresuid getresgid getgroups getpgrp
@@ -183,6 +183,21 @@ def _by_arguments() -> dict[str, Ruling]:
             refuse("EINVAL"),
             (Rule((Check(1, 0x80, 0x80),), ALLOW), Rule((Check(1, 0x7F, 0),), ALLOW), Rule((Check(1, 0x7F, 9),), ALLOW)),
         ),
+        # SO_TYPE, SO_ERROR, SO_SNDBUF, SO_RCVBUF, SO_ACCEPTCONN, SO_PROTOCOL, SO_DOMAIN. Nothing of who is at the other end: that is the node,
+        # and SO_PEERPIDFD a handle on it.
+        "getsockopt": Ruling(
+            refuse("ENOPROTOOPT"),
+            tuple(Rule((Check(1, _INT, 1), Check(2, _INT, option)), ALLOW) for option in (3, 4, 7, 8, 30, 38, 39)),
+        ),
+        # Urgent data, MSG_OOB, is something that nobody uses, with a record of holes in the kernel.
+        **{
+            name: Ruling(ALLOW, (Rule((Check(flags, 1, 1),), refuse("ENOTSUP")),))
+            for name, flags in (("sendto", 3), ("recvfrom", 3), ("recvmsg", 2))
+        },
+        # O_CLOEXEC, O_NONBLOCK, O_DIRECT. The others make a pipe for the kernel's notifications.
+        "pipe2": Ruling(refuse("EINVAL"), (Rule((Check(1, _INT & ~0o2044000, 0),), ALLOW),)),
+        # MADV_MERGEABLE: equal pages of different processes become one, and the time that writing takes tells.
+        "madvise": Ruling(ALLOW, (Rule((Check(2, _INT, 12),), refuse("EINVAL")),)),
         # Adding filters can only take away. No listener: it would be a descriptor that decides for others.
         "seccomp": Ruling(refuse("EPERM"), (Rule((Check(0, _INT, 1), Check(1, _INT, 0)), ALLOW),)),
     }

@@ -15,7 +15,7 @@ from fcntl import ioctl
 from msgspec.structs import replace
 
 from ropewalk.wire.plan import Bind
-from tests.escape.guards import Guard, foreign_entries, guest, landlock, limit, namespace, no_fork, privileges, seccomp, together
+from tests.escape.guards import Guard, foreign_entries, landlock, limit, namespace, no_fork, privileges, seccomp, together
 from tests.escape.harness import Attack, Bait, bait_taken, says_secret
 
 RETURN_42 = bytes.fromhex("b82a000000 c3")
@@ -24,7 +24,6 @@ RETURN_42 = bytes.fromhex("b82a000000 c3")
 INT_80 = bytes.fromhex("53 89f8 89f3 cd80 5b c3")
 """A function that makes the 32-bit system call of its first argument, with its second."""
 
-READ_ONLY_MOUNTS = guest("read-only mounts", "guest/kernel.py", "def set_mount_attributes(target, attributes, *, below): pass")
 MEMORY = seccomp("mmap", "mprotect", "pkey_mprotect", "memfd_create", "personality", "shmget", "shmat", "remap_file_pages")
 MOUNTING = seccomp(
     "mount", "umount2", "fsopen", "fsmount", "fsconfig", "open_tree", "move_mount", "mount_setattr", "pivot_root", "chroot"
@@ -452,6 +451,33 @@ ATTACKS = [
             return THROUGH
         """,
         held_by=[LOCKS],
+    ),
+    Attack(
+        name="get a handle on the node",
+        source="""
+            handle, size = ctypes.c_int(), ctypes.c_int(4)
+            call("getsockopt", 3, socket.SOL_SOCKET, 77, ctypes.addressof(handle), ctypes.addressof(size))
+            return THROUGH
+        """,
+        held_by=[seccomp("getsockopt")],
+        optional=True,
+    ),
+    Attack(
+        name="send urgent data to the node",
+        source="at = ctypes.addressof(ctypes.create_string_buffer(b'x'))\ncall('sendto', 3, at, 1, 1, 0, 0)\nreturn THROUGH",
+        held_by=[seccomp("sendto")],
+        optional=True,
+    ),
+    Attack(
+        name="make a pipe for the kernel's notifications",
+        source="call('pipe2', ctypes.addressof((ctypes.c_int * 2)()), os.O_EXCL)\nreturn THROUGH",
+        held_by=[seccomp("pipe2")],
+        optional=True,
+    ),
+    Attack(
+        name="have its pages merged with others'",
+        source="call('madvise', map_memory(READ | WRITE, PRIVATE | ANONYMOUS), 4096, 12)\nreturn THROUGH",
+        held_by=[seccomp("madvise")],
     ),
     Attack(
         name="watch files that others use",
