@@ -26,7 +26,7 @@ Run = Callable[[bytes], None]
 LONGEST: Final = 5.0
 """Seconds of CPU that one input may take: far more than any needs, instrumented, and far less than would hold a node up."""
 
-_LOOK: Final = 1_000
+_LOOK: Final = 200
 """Inputs between two looks at what is left behind."""
 
 _OBJECTS: Final = 20_000
