@@ -17,6 +17,7 @@ Before: `processes` and `zygotes`, which say what may be used. After: they, when
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import os
 import signal
@@ -51,6 +52,8 @@ _ALERT: Final = 1.0
 
 _CPU_CLOCK_OF_PROCESS: Final = 2
 
+_logger: Final = logging.getLogger(__name__)
+
 
 def cpu_seconds(pid: int) -> float:
     """Return the CPU time that a process has used, all threads together; 0 when it is gone."""
@@ -72,6 +75,7 @@ class Watch:
     """A process that is ended when it passes its bounds. Made by `Watcher.add`.
 
     Attributes:
+        pid: its number on the host.
         passed: the name of the limit for which it was ended; None until then.
         cpu: with `passed`, its CPU clock when it was ended.
         status: with `passed`, what could be seen of it then.
@@ -84,12 +88,12 @@ class Watch:
         "_bounds_wall",
         "_look",
         "_over",
-        "_pid",
         "_pidfd",
         "cpu",
         "due",
         "ended_at",
         "passed",
+        "pid",
         "status",
     )
 
@@ -97,7 +101,7 @@ class Watch:
         self.passed: str | None = None
         self.status: Status | None = None
         self.ended_at = math.inf
-        self._pid = pid
+        self.pid = pid
         self._pidfd = pidfd
         self._look = look
         self._over = over
@@ -110,7 +114,8 @@ class Watch:
 
     def check(self, now: float) -> Callable[[], None] | None:
         """Look at the process, and end it when it has used too much: then return whom to tell."""
-        seen, self.cpu = self.cpu, cpu_seconds(self._pid)
+        self.due = now + LOOK
+        seen, self.cpu = self.cpu, cpu_seconds(self.pid)
         limit = "cpu_limit" if self.cpu >= self._bounds_cpu else "timeout" if now >= self._bounds_wall else None
         soonest = LOOK
         if limit is not None or self.cpu != seen:
@@ -124,13 +129,14 @@ class Watch:
         if limit is None:
             self.due = self._next(now, soonest)
             return None
-        return self._end(limit)
+        return self.end(limit)
 
     def _next(self, now: float, soonest: float) -> float:
         by_cpu = max(CLOSE_LOOK, (self._bounds_cpu - self.cpu) / min(CPUS, THREADS))
         return min(self._bounds_wall, now + min(by_cpu, soonest, LOOK))
 
-    def _end(self, limit: str) -> Callable[[], None] | None:
+    def end(self, limit: str) -> Callable[[], None] | None:
+        """End the process for this limit and return whom to tell; None when it has ended by itself."""
         self.passed, self.ended_at = limit, time.monotonic()
         try:
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
@@ -208,7 +214,12 @@ class Watcher:
 
     def _look_at_all(self, now: float) -> None:
         for watch in [watch for watch in self._watches if watch.due <= now]:
-            over = watch.check(now)
+            try:
+                over = watch.check(now)
+            except Exception:
+                # What cannot be watched must not run on, and the others must be watched all the same.
+                _logger.exception("process %d cannot be watched", watch.pid)
+                over = watch.end("unwatched")
             if over is not None:
                 self._watches.discard(watch)
                 self._loop.call_soon_threadsafe(over)
