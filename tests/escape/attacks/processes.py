@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ropewalk.sandbox.profile import NOBODY
-from tests.escape.guards import host, landlock, limit, namespace, no_fork, privileges, seccomp, together
+from tests.escape.guards import guest, host, landlock, limit, namespace, no_fork, privileges, seccomp, together
 from tests.escape.harness import Attack, Bait, Outcome, bait_taken
 
 PIDS = namespace("pid")
@@ -23,7 +23,8 @@ SETTING = seccomp("prlimit64", "setpriority", "sched_setaffinity", "setsid", "pr
 SIGNALS = seccomp("kill", "tkill", "tgkill", "rt_sigqueueinfo", "pidfd_open", "pidfd_send_signal")
 FORKING = seccomp("clone", "clone3", "fork", "vfork")
 BECOMING = seccomp("execve", "execveat", "arch_prctl")  # without the last, the C library of the new program ends it at once
-THREADS = host("ropewalk.sandbox.watch._THREADS_SEEN", 1000)
+THREADS_COUNTED = guest("threads counted within", "guest/threads.py", "def bound(): threading.stack_size(STACK)")
+THREADS_SEEN = host("ropewalk.sandbox.watch._THREADS_SEEN", 1000)
 OTHERS_OWN = together("landlock and privileges", landlock(), privileges())
 """What keeps processes of one user apart: each that is not dumpable may be reached only with capabilities, or from a landlock above it."""
 
@@ -359,18 +360,21 @@ ATTACKS = [
             time.sleep(1)
             return THROUGH
         """,
-        held_by=[THREADS],
+        held_by=[THREADS_COUNTED, THREADS_SEEN],
     ),
     Attack(
         name="start threads past the library",
         source="""
-            import _thread
+            thread, small = ctypes.c_ulong(), ctypes.create_string_buffer(64)
+            libc.pthread_attr_init(small)
+            libc.pthread_attr_setstacksize(small, ctypes.c_size_t(65536))
             for _ in range(40):
-                _thread.start_new_thread(time.sleep, (60,))
+                if libc.pthread_create(ctypes.byref(thread), small, libc.sleep, ctypes.c_void_p(60)):
+                    return ""
             time.sleep(1)
             return THROUGH
         """,
-        held_by=[THREADS],
+        held_by=[THREADS_SEEN],
     ),
     Attack(
         name="leave its family",
