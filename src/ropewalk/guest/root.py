@@ -42,9 +42,6 @@ _REAPING_INTERVAL: Final = 0.1
 _MOST_EXITS: Final = 1000
 """Most exits in one packet, so that it stays below `CONTROL_LIMIT`."""
 
-_STREAMS: Final = os.O_PATH | os.O_CLOEXEC
-"""How the standard streams that every process of the sandbox shares are open: so that their flags, shared too, cannot be set."""
-
 _LARGE_PAGE: Final = 2 * 1024 * 1024
 
 _ANCILLARY: Final = socket.CMSG_SPACE(struct.calcsize("ii"))
@@ -81,7 +78,7 @@ def main() -> NoReturn:
     """Serve the host until it goes."""
     with open(0, "rb", closefd=False) as text:
         confinement = decode_plan(text.read()).confinement
-    os.dup2(os.open(os.devnull, _STREAMS), 0)
+    os.dup2(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC), 0)
     kernel.close_from(CONTROL_FD + 1)
     warm()
     supervisor = Supervisor(socket.socket(fileno=CONTROL_FD), confinement)

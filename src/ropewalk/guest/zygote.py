@@ -66,12 +66,20 @@ def confine(bundle: str, confinement: Confinement) -> str:
     kernel.drop_privileges(confinement.user)
     if confinement.namespaces:
         kernel.forbid_dumps()  # elsewhere the node would lose sight of its own processes
-    os.dup2(0, 2)
+    _open_streams()
     if confinement.landlock is not None:
         kernel.restrict(confinement.landlock, bundle)
     if table is not None:
         table.install()
     return confinement.twist.replace(BUNDLE, bundle)
+
+
+def _open_streams() -> None:
+    """Open standard streams of this version's own: their flags, which those who share them can set, are seen by no other version."""
+    os.closerange(0, 3)
+    os.open(os.devnull, os.O_RDWR)  # the lowest that is free
+    os.dup2(0, 1)
+    os.dup2(0, 2)
 
 
 def _see_only(bundle: str) -> None:

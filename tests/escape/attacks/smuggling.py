@@ -159,12 +159,6 @@ ATTACKS = [
         "import logging\nlogging.getLogger('smuggled').setLevel(3)",
         "import logging\nfound = logging.getLogger('smuggled').level == 3",
     ),
-    Attack(
-        name="a flag of standard input",
-        source="import fcntl\nfcntl.fcntl(0, fcntl.F_SETFL, os.O_APPEND)",
-        look="import fcntl\nreturn THROUGH if fcntl.fcntl(0, fcntl.F_GETFL) & os.O_APPEND else None",
-        held_by=[guest("streams whose flags cannot be set", "guest/root.py", "_STREAMS = os.O_RDWR | os.O_CLOEXEC")],
-    ),
     # ── Random generators ─────────────────────────────────────────────────────────────────────────────────────────────────────
     drawing("the sequence of random", "import random\nreturn [random.random() for _ in range(3)]", SEEDS),
     drawing(
