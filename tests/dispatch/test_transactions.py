@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
-import sqlite3
+from contextlib import closing
 
+import apsw
 import pytest
 
 from ropewalk.storage.records import Execution
@@ -233,7 +234,7 @@ async def _says(runtime: Runtime, instance: str, line: str) -> bool:
 
 
 def _rewrite(runtime: Runtime, bundle: str, content: bytes) -> None:
-    with sqlite3.connect(runtime.database) as connection:
+    with closing(apsw.Connection(str(runtime.database))) as connection:
+        connection.set_busy_timeout(20_000)
         connection.execute("UPDATE bundle_files SET content = ? WHERE bundle = ?", (content, bundle))
-    connection.close()
     shutil.rmtree(runtime.service.settings.bundles_directory / bundle, ignore_errors=True)
