@@ -15,6 +15,7 @@ from tests.harness.waiting import eventually
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 WORKER = """
+    import asyncio
     from datetime import timedelta
 
     from ropewalk import ActivityType, GiveUp, NewActivity, Retry, RetryPolicy, Twist
@@ -52,6 +53,12 @@ WORKER = """
                 await self.set("half", self.execution.attempt)
                 raise ValueError("not yet")
             return str(await self.get("half"))
+
+        async def commits_on_the_side(self) -> str:
+            await self.set("before", 1)
+            self.committing = asyncio.ensure_future(self.commit())
+            await asyncio.sleep(0)
+            return "done"
 
         async def commits_then_fails(self) -> None:
             runs = await self.get("runs", int) or 0
@@ -148,6 +155,13 @@ async def test_retry_runs_it_again_after_that_long(runtime: Runtime) -> None:
     assert execution.status == "succeeded"
     attempts = await runtime.storage.attempts(execution.id)
     assert attempts[1].usage.started_at - attempts[0].usage.finished_at >= 50_000
+
+
+async def test_a_method_may_return_before_its_commit_is_answered(runtime: Runtime) -> None:
+    instance = await runtime.run(WORKER)
+    for _ in range(5):
+        assert await runtime.invoke(instance, "commits_on_the_side") == "done"
+    assert await runtime.get(instance, "before") == 1
 
 
 async def test_reads_see_the_executions_own_writes(runtime: Runtime) -> None:

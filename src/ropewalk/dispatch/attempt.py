@@ -103,6 +103,7 @@ class Attempt:
         self._bytes_waiting = 0
         self._committing: list[GuestMessage] | None = None
         self._commit: asyncio.Task[None] | None = None
+        self._ended: Ended | None = None
         self._ending: Ending | None = None
         self._usage: Usage | None = None
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -371,12 +372,17 @@ class Attempt:
             self._require_process().resume()
         for message in held:
             self._on_message(message)
+        if self._ended is not None:
+            self._on_end(self._ended)
 
     # ── How it ends ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _on_end(self, ended: Ended) -> None:
         """The connection is over without a last word: the process was ended, or ended by itself."""
         if self._ending is not None:
+            return
+        if self._committing is not None:
+            self._ended = ended  # its last word may be among what waits for the commit
             return
         kind, text = _explain(ended, self._loaded)
         failure = Failure(type=kind, kind="crash" if kind == "crash" else "limit")
