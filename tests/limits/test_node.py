@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import shlex
 import subprocess
@@ -34,9 +35,10 @@ def figure(figures: str, name: str) -> float:
 
 @pytest.fixture
 def few_files() -> Iterator[None]:
-    """Have what is started begin with a small soft limit of open files."""
+    """Have what is started begin with a small soft limit of open files: little more than the tests themselves have open."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (200, hard))
+    highest = max(int(name) for name in os.listdir("/proc/self/fd"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 100, hard))
     yield
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
