@@ -133,7 +133,8 @@ class Channel:
 
     def answered_here(self) -> None:
         """Count a request that the host was not needed for."""
-        self._check_thread("get()")
+        if threading.get_ident() != self._main_thread:
+            raise _from_a_thread("get()")
         self.requests += 1
         self._answered_here += 1
         if self.requests > self._limit:
@@ -143,7 +144,8 @@ class Channel:
 
     async def call(self, message: Call) -> Any:
         """Send a call and return its answer. Raises what the answer says."""
-        self._check_thread(type(message).__name__)
+        if threading.get_ident() != self._main_thread:
+            raise _from_a_thread(type(message).__name__)
         frames = _frames_of(message)
         self.requests += 1
         if self.requests > self._limit and self._answered_here:
@@ -161,13 +163,6 @@ class Channel:
             raise _MADE_OF_TEXT.get(reply.error, RopewalkError)(reply.message)
         reader = _ANSWERS.get(type(message))
         return None if reader is None else reader(reply.value)
-
-    def _check_thread(self, what: str) -> None:
-        if threading.get_ident() != self._main_thread:
-            raise RuntimeError(
-                f"{what} was called from a thread: only the method's own thread may use the twist and its tools; "
-                "return what the thread has found and go on where to_thread() is awaited"
-            )
 
     def _count(self) -> bytes:
         """Return what tells the host of the requests that it was not needed for since it was last told."""
@@ -284,6 +279,13 @@ class Channel:
                 poll.register(self._fd, select.POLLIN | select.POLLOUT)
                 if poll.poll()[0][1] & ~select.POLLOUT:
                     self._take_answers()
+
+
+def _from_a_thread(what: str) -> RuntimeError:
+    return RuntimeError(
+        f"{what} was called from a thread: only the method's own thread may use the twist and its tools; "
+        "return what the thread has found and go on where to_thread() is awaited"
+    )
 
 
 def _leave() -> NoReturn:

@@ -117,7 +117,6 @@ def rehearse() -> None:
         reader_of(kind)
     for _ in range(_FEW):
         _perform(_OURS, Channel, "plain", onward)
-        _perform(_OURS, Channel, "plain", longer, brings=False)
     for method in ("plain", "failing", "looping"):
         _perform(_OURS, DeafChannel, method)
 
@@ -127,9 +126,8 @@ def warm(plan: Plan) -> None:
     for name in (*vars(Unit), *methods_of(plan.cls)):
         getattr(plan.cls, name, None)
     for _ in range(_OFTEN):
-        _perform(_OURS, Channel, "plain", onward)
+        _perform(_OURS, Channel, "plain")
         _perform(plan, Channel, "", longer)
-        _perform(plan, Channel, "", longer, brings=False)
 
 
 def once_more() -> Callable[[], None]:
@@ -141,12 +139,12 @@ def once_more() -> Callable[[], None]:
     return _made(_OURS, Channel, "storing", None)
 
 
-def _perform(plan: Plan, kind: type[Channel], method: str, part: Part | None = None, *, brings: bool = True) -> None:
-    """Be an attempt of `plan` that runs `method`, or `part` in its place; whether the event brings the store along, or it is asked for."""
-    _made(plan, kind, method, part, brings=brings)()
+def _perform(plan: Plan, kind: type[Channel], method: str, part: Part | None = None) -> None:
+    """Be an attempt of `plan` that runs `method`, or `part` in its place."""
+    _made(plan, kind, method, part)()
 
 
-def _made(plan: Plan, kind: type[Channel], method: str, part: Part | None, *, brings: bool = True) -> Callable[[], None]:
+def _made(plan: Plan, kind: type[Channel], method: str, part: Part | None) -> Callable[[], None]:
     start = Start(
         execution="",
         attempt=1,
@@ -163,12 +161,11 @@ def _made(plan: Plan, kind: type[Channel], method: str, part: Part | None, *, br
         cpu=60.0,
         wall=60.0,
         requests=1000,
-        store={"": {"state": _STATE}} if brings else None,
-        ahead=4096 if brings else 0,
+        store={"": {"state": b'{"number":1}'}},
+        ahead=4096,
         task_ids=_UUID,
     )
-    answers = _ANSWERS[-1:] if brings else _ANSWERS
-    host = PlayedHost(start, *(Answer(id=number, value=value) for number, value in enumerate(answers, 1)))
+    host = PlayedHost(start, Answer(id=1, value=_TOKEN))
     channel = kind(-1, host.read, host.write)
     invocation = Invocation(plan, channel)
 
@@ -181,6 +178,5 @@ def _made(plan: Plan, kind: type[Channel], method: str, part: Part | None, *, br
 
 
 _OURS: Final = plan_class(Rehearsed, 0)
-_STATE: Final = b'{"number":1}'
-_ANSWERS: Final = [msgspec.Raw(msgspec.msgpack.encode(value)) for value in ({"state": _STATE}, None, "token")]
-"""What is said to `longer`: to its read and its write, if it asks, and to its task."""
+_TOKEN: Final = msgspec.Raw(msgspec.msgpack.encode("token"))
+"""What is said to `longer`, which asks for a task that it has to wait for."""

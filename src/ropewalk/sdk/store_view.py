@@ -7,7 +7,7 @@ failed, or whose time to live the host reckons) is not known any more, and the h
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Final, cast
 
 from ropewalk.wire.messages import Json
 
@@ -19,13 +19,13 @@ class StoreView:
     """Values by namespace and key.
 
     Args:
-        store: the whole store, by namespace and key; None when only the host has it.
+        store: the whole store, by namespace and key, the view's own from now on; None when only the host has it.
     """
 
     __slots__ = ("_elsewhere", "_known")
 
-    def __init__(self, store: Mapping[str, Mapping[str, Json]] | None) -> None:
-        self._known: dict[str, dict[str, Json | None]] = {ns: {**values} for ns, values in (store or {}).items()}
+    def __init__(self, store: dict[str, dict[str, Json]] | None) -> None:
+        self._known = cast("dict[str, dict[str, Json | None]]", {} if store is None else store)
         self._elsewhere = ASK if store is None else None
 
     def find(self, ns: str, key: str) -> Json | None:

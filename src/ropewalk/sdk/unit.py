@@ -152,7 +152,8 @@ class Unit:
         """
         bound = self._ropewalk
         text = encode(value, "the value of", check_key(key), bound.running.start.value)
-        await self._write({key: text}, ttl)
+        certain = ttl is None and not _may_be_deep(text)
+        await self._write({key: text}, _lifetime(ttl), 4 * len(key) + len(text) if certain else None)
 
     @overload
     async def get_many(self, keys: Iterable[str], type: None = None) -> dict[str, Any]: ...
@@ -182,16 +183,16 @@ class Unit:
         check_batch(len(mapping), "values")
         limit = self._ropewalk.running.start.value
         items = {check_key(key): encode(value, "the value of", key, limit) for key, value in mapping.items()}
-        await self._write(items, ttl)
+        lifetime = _lifetime(ttl)
+        if items:
+            certain = ttl is None and not any(_may_be_deep(text) for text in items.values())
+            await self._write(items, lifetime, _size(items) if certain else None)
 
-    async def _write(self, items: dict[str, Json], ttl: float | timedelta | None) -> None:
+    async def _write(self, items: dict[str, Json], lifetime: float | None, size: int | None) -> None:
+        """Write values of about `size` bytes, None when only the host can say whether they can be written."""
         bound = self._ropewalk
         host, store = bound.running.host, bound.running.store
-        lifetime = _lifetime(ttl)
-        if not items:
-            return
-        certain = lifetime is None and not _may_be_deep(items)
-        number = host.write_id(_size(items)) if certain else host.next_id()
+        number = host.next_id() if size is None else host.write_id(size)
         if number:
             store.doubt(bound.ns, items)
         await host.call(StoreWrite(id=number, ns=bound.ns, items=items, ttl=lifetime))
@@ -405,13 +406,14 @@ def _size(items: Mapping[str, Json]) -> int:
 
 
 def _id_of_task(host: Host, target: Target) -> int:
-    items = {target.ns + target.method: target.arguments}
-    return host.next_id() if _may_be_deep(items) else host.write_id(_size(items))
+    if _may_be_deep(target.arguments):
+        return host.next_id()
+    return host.write_id(_size({target.ns + target.method: target.arguments}))
 
 
-def _may_be_deep(items: Mapping[str, Json]) -> bool:
+def _may_be_deep(text: Json) -> bool:
     """Whether a text may be nested deeper than the host can follow: it says so to who waits for its answer."""
-    return any(text.count(b"[") + text.count(b"{") > _SURELY_SHALLOW for text in items.values())
+    return text.count(b"[") + text.count(b"{") > _SURELY_SHALLOW
 
 
 def _lifetime(ttl: float | timedelta | None) -> float | None:
