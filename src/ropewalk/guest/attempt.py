@@ -17,6 +17,7 @@ from ropewalk.guest import memory, rehearsal
 from ropewalk.guest.author import load, load_plan
 from ropewalk.guest.channel import Channel, encode_message
 from ropewalk.guest.invocation import Invocation
+from ropewalk.guest.plan import Plan
 from ropewalk.guest.raised import out_of_memory
 from ropewalk.wire.control import Import, Imported, ImportFailed, Standing
 from ropewalk.wire.frames import encode_frames
@@ -50,7 +51,7 @@ def prepare(
     if plan is None:
         return None, report
     rehearsal.warm(plan)
-    return _serving(channel, fd, request.memory, Invocation(plan, channel).run), report
+    return _serving(channel, fd, request.memory, Invocation(plan, channel).run, plan), report
 
 
 def _import_and_run(channel: Channel, request: Import, folder: str, start: Start) -> bytes:
@@ -62,13 +63,13 @@ def _import_and_run(channel: Channel, request: Import, folder: str, start: Start
     return Invocation(found, channel).run(start)
 
 
-def _serving(channel: Channel, fd: int, limit: int, run: Run) -> Callable[[bool], NoReturn]:
+def _serving(channel: Channel, fd: int, limit: int, run: Run, plan: Plan | None = None) -> Callable[[bool], NoReturn]:
     """Return what waits for the one event, runs it, and stays until it is ended."""
     out_of_memory_word = encode_message(out_of_memory(limit))
     out_of_memory_frame = encode_frames(out_of_memory_word)
     memory.install()
     gc.set_threshold(_COLLECT_EVERY, 20, 50)
-    rehearse = rehearsal.once_more()
+    rehearse = rehearsal.once_more(plan)
     event = select.poll()
     event.register(fd, select.POLLIN)
 
