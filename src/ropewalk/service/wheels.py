@@ -68,6 +68,8 @@ def unpack(wheel: bytes, *, most_bytes: int, most_files: int) -> Unpacked:
             members = [member for member in archive.infolist() if not member.is_dir()]
             _check_size(members, most_bytes, most_files)
             files = {path: archive.read(member) for path, member in _places(members).items()}
+    # `zipfile` has an error of its own for damage that it looks for; the others are what it lets through of what damaged bytes do to it:
+    # an early end, an unknown method, a name that is no text, an impossible number, a stream that does not inflate.
     except (zipfile.BadZipFile, EOFError, NotImplementedError, UnicodeDecodeError, ValueError, zlib.error) as error:
         raise BadWheel(f"is no well-formed archive: {error}") from None
     return Unpacked(files=files, requires=_requires(files))

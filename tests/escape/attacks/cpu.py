@@ -98,7 +98,7 @@ ATTACKS = [
         for thread in threads:
             thread.start()
         while time.process_time() < 1:
-            time.sleep(0.01)
+            time.sleep(0.01)  # the others compute, not this thread
         return THROUGH
         """,
     ),
@@ -128,6 +128,7 @@ ATTACKS = [
                 return THROUGH
         """,
     ),
+    # To be asleep when the time is over is what these try.
     dawdling("sleep", "time.sleep(1)\nreturn THROUGH"),
     dawdling(
         "sleep with every signal blocked",
@@ -142,7 +143,7 @@ ATTACKS = [
             with contextlib.suppress(BaseException):
                 asyncio.current_task().cancel()
                 await asyncio.sleep(0.05)
-                time.sleep(0.01)
+                time.sleep(0.01)  # whether the loop has its turn or not
         return THROUGH
         """,
     ),
@@ -164,6 +165,7 @@ ATTACKS = [
         return THROUGH
         """,
     ),
+    # What sleeps here is what is left behind: it would go on for a minute.
     staying("leave a thread behind", "threading.Thread(target=time.sleep, args=(60,)).start()"),
     staying("leave a timer behind", "threading.Timer(60, print).start()"),
     staying("leave a handler for the end of the program behind", "atexit.register(time.sleep, 60)"),

@@ -29,6 +29,7 @@ def ending(name: str, source: str) -> Attack:
 
 
 ATTACKS = [
+    # Those that sleep do nothing more themselves: it is for the host to find that they are over, long before the minute.
     ending("exit with 0", "os._exit(0)"),
     ending("exit with 0 from a thread", "threading.Thread(target=os._exit, args=(0,)).start()\ntime.sleep(60)"),
     ending("exit with 0 in C", "libc.exit(0)"),

@@ -66,7 +66,7 @@ ATTACKS = [
         module=RAW,
         source="""
             raw(messages.Finished(result=b'"' + b"x" * (2 << 20) + b'"'))
-            time.sleep(60)
+            time.sleep(60)  # neither returns nor speaks again: the host has to act on what was said
         """,
         held_by=[settings(limit_value=8 << 20)],
         through=result_is_too_large,
@@ -77,7 +77,7 @@ ATTACKS = [
         source="""
             long = "x" * (1 << 20)
             raw(messages.Raised(kind="unretried", type="x", message=long, traceback=long))
-            time.sleep(60)
+            time.sleep(60)  # neither returns nor speaks again: the host has to act on what was said
         """,
         held_by=[host("ropewalk.dispatch.attempt._TEXT_LIMIT", 1 << 30)],
         through=error_is_too_large,
@@ -88,7 +88,7 @@ ATTACKS = [
         source="""
             await self.set("large", "x" * 900_000)
             raw(*(messages.StoreRead(id=number, ns="", keys=["large"]) for number in range(1000, 1100)))
-            time.sleep(0.5)
+            time.sleep(0.5)  # long enough for the answers to pile up, which is the attack
             replies(100)
             return THROUGH
         """,

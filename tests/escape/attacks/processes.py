@@ -88,7 +88,7 @@ def stays(name: str) -> bool:
     while _named(name):
         if time.monotonic() > deadline:
             return True
-        time.sleep(0.01)
+        time.sleep(0.01)  # between two looks
     return False
 
 
@@ -319,7 +319,7 @@ ATTACKS = [
             if call("clone", 0x01208000, 0, 0, ctypes.addressof(ctypes.c_int()), 0) == 0:
                 be_named(given["name"])
                 os.close(3)
-                time.sleep(60)
+                time.sleep(60)  # what outlives the execution
                 os._exit(0)
         """,
         bait=outliving,
@@ -332,7 +332,7 @@ ATTACKS = [
         source="""
             def stay():
                 be_named(given["name"])
-                time.sleep(60)
+                time.sleep(60)  # what outlives the execution
             threading.Thread(target=stay).start()
         """,
         bait=outliving,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 from msgspec import Struct
@@ -82,7 +82,7 @@ class InstanceState(Struct):
 
     def record(self, version: int | None = None) -> Instance:
         """Return what callers see, with `version` in place of the instance's own when it is given."""
-        status: InstanceStatus = "suspended" if self.suspension is not None else self.status  # type: ignore[assignment]
+        status: InstanceStatus = "suspended" if self.suspension is not None else cast("InstanceStatus", self.status)
         return Instance(
             id=self.id,
             twist=self.twist,
