@@ -14,7 +14,7 @@ from ropewalk.clock import Micros
 from ropewalk.storage.records import ExecutionQuery, LogQuery, StorageLimits
 from ropewalk.storage.sqlite import SqliteStorage
 from ropewalk.storage.sqlite.connection import open_database
-from tests.storage.scene import SECOND, Scene, StillClock
+from tests.storage.scene import SECOND, START, Scene, StillClock
 
 FILL = """
     WITH RECURSIVE numbers (x) AS (SELECT 0 UNION ALL SELECT x + 1 FROM numbers WHERE x + 1 < ?1)
@@ -81,6 +81,7 @@ class Metered:
         _, costs["logs"] = await self.cost(lambda: self.storage.logs(LogQuery(instance="i0")))
         _, costs["sweep"] = await self.cost(lambda: self.storage.sweep(10))
         _, costs["erase"] = await self.cost(lambda: self.storage.erase(10))
+        _, costs["forget"] = await self.cost(lambda: self.storage.forget(1, START + 1))
         _, costs["cancel"] = await self.cost(lambda: self.storage.cancel("later0", self.clock.now()))
         return costs
 

@@ -226,9 +226,10 @@ class Walk:
         await self.storage.resume(self.chance.choice(INSTANCES), self.scene.clock.now())
 
     async def upkeep(self) -> None:
-        """Erase and sweep a little."""
+        """Erase, sweep and forget a little."""
         await self.storage.erase(3)
         await self.storage.sweep(3)
+        await self.storage.forget(3, self.scene.clock.now())
 
     async def finish(self) -> None:
         """Work off everything that is left, and see that nothing is."""

@@ -68,6 +68,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     pace_rate: float = 10.0
     egress_burst: int = 2_000
     egress_rate: float = 100.0
+    keep_executions: float = 30 * 86400.0
     limit_import: int = 256 * 1024 * 1024
     limit_packages: int = 512 * 1024 * 1024
     package_index: str = ""
@@ -302,6 +303,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting("pace_rate", _rate, "Executions of one instance that may start in a second, once its burst is used up."),
     Setting("egress_burst", _whole(1, 10**9), "HTTP requests of one instance that may be made at once."),
     Setting("egress_rate", _rate, "HTTP requests of one instance that may be made in a second, once its burst is used up."),
+    Setting("keep_executions", parse_duration, "How long executions are kept once they are over, with their attempts and logs."),
     Setting("limit_import", parse_size, "Memory that importing a version's module may take, once for all its executions."),
     Setting("limit_packages", parse_size, "All packages of one version, unpacked."),
     Setting(

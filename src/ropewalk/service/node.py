@@ -33,7 +33,8 @@ log = logging.getLogger(__name__)
 _HOUSEKEEPING = 5.0
 _WATCH = 0.05
 _COLLECT_EVERY = 50_000
-_ERASED_AT_ONCE = 500
+_REMOVED_AT_ONCE = 500
+_BETWEEN_BATCHES = 0.1
 
 
 class NodeLost(Exception):
@@ -213,11 +214,21 @@ class Node:
             try:
                 await self._membership.bury_the_dead()
                 await self._dispatcher.check_leases()
-                await self._service.storage.erase(_ERASED_AT_ONCE)
-                await self._service.storage.sweep(_ERASED_AT_ONCE)
+                removed = await self._remove_some()
             except StorageError as error:
                 log.warning("housekeeping waits: %s", error)
-            await asyncio.sleep(_HOUSEKEEPING)
+                removed = 0
+            await asyncio.sleep(_HOUSEKEEPING if removed < _REMOVED_AT_ONCE else _BETWEEN_BATCHES)
+
+    async def _remove_some(self) -> int:
+        """Remove a batch of each thing whose time is over; returns how much of the largest there was."""
+        storage = self._service.storage
+        forgotten = self._service.clock.now() - round(self._service.settings.keep_executions * 1e6)
+        return max(
+            await storage.erase(_REMOVED_AT_ONCE),
+            await storage.sweep(_REMOVED_AT_ONCE),
+            await storage.forget(_REMOVED_AT_ONCE, forgotten),
+        )
 
 
 @contextlib.contextmanager

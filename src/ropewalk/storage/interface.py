@@ -353,6 +353,10 @@ class Storage(Protocol):
         """Remove up to `limit` values whose time is over; returns how many there were."""
         ...
 
+    async def forget(self, limit: int, before: Micros) -> int:
+        """Remove up to `limit` executions that were over before a time, with their attempts and logs; returns how many there were."""
+        ...
+
     def changed(self) -> bool:
         """Whether another process may have written since this was last asked. Cheap enough to ask often."""
         ...

@@ -301,6 +301,10 @@ class SqliteStorage:
         """Remove expired values."""
         return await self._write(lambda tx: upkeep.sweep(tx, limit, self._clock.now()), promised=False, heavy=True)
 
+    async def forget(self, limit: int, before: Micros) -> int:
+        """Remove executions of long ago."""
+        return await self._write(lambda tx: upkeep.forget(tx, limit, before), promised=False, heavy=True)
+
     def changed(self) -> bool:
         """Whether another process wrote."""
         return self._committer.changed()

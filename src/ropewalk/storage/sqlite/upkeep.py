@@ -1,4 +1,4 @@
-"""What is removed in the background, some rows at a time: rows of deactivated instances, and values whose time is over."""
+"""What is removed in the background, some rows at a time: rows of deactivated instances, and values and executions whose time is over."""
 
 from __future__ import annotations
 
@@ -54,4 +54,29 @@ def sweep(tx: Transaction, limit: int, at: Micros) -> int:
     for instance, size in removed:
         freed[instance] += size
     tx.run_many("UPDATE instances SET store_bytes = store_bytes - ? WHERE id = ?", [(size, id_) for id_, size in freed.items()])
+    return len(removed)
+
+
+_OVER: Final = """
+    DELETE FROM executions WHERE n IN (
+        SELECT n FROM executions AS x INDEXED BY executions_over WHERE finished_at < ?
+        AND NOT (x.trigger IN ('activate', 'upgrade') AND x.status <> 'succeeded' AND EXISTS (
+            SELECT 1 FROM instances AS i WHERE i.id = x.instance AND i.status <> 'erased'
+        ))
+        ORDER BY finished_at LIMIT ?
+    ) RETURNING n
+    """
+
+_TELLING_OF_EXECUTIONS: Final = ("payloads", "attempts", "logs")
+"""The tables whose rows belong to the execution in their column of that name."""
+
+
+def forget(tx: Transaction, limit: int, before: Micros) -> int:
+    """Remove up to `limit` executions that were over before a time, with all that tells of them; returns how many there were.
+
+    An activation or upgrade that failed stays while its instance does: `retry` is how it goes on.
+    """
+    removed = tx.rows(_OVER, (before, limit))
+    for table in _TELLING_OF_EXECUTIONS:
+        tx.run_many(f"DELETE FROM {table} WHERE execution = ?", removed)
     return len(removed)
