@@ -10,12 +10,13 @@ from ropewalk.cli.common.command import Command
 from ropewalk.cli.common.output import Columns, show, table, text_of
 from ropewalk.cli.common.state import State, pass_state
 from ropewalk.service.config import SETTINGS
+from ropewalk.vault.redaction import HIDDEN
 
 
 @click.command(
     "config",
     cls=Command,
-    settings=[setting.name for setting in SETTINGS if setting.name != "database"],
+    settings=[setting.name for setting in SETTINGS if setting.name != "database" and not setting.secret],
     examples=(
         ("ropewalk config", "what is in force here, and why"),
         ("ROPEWALK_LIMIT_CPU=5s ropewalk config --json", "with a variable"),
@@ -27,7 +28,7 @@ def command(state: State) -> None:
     settings = state.settings
     shapes: dict[str, dict[str, Any]] = {
         setting.name: {
-            "value": getattr(settings, setting.name),
+            "value": HIDDEN if setting.secret and getattr(settings, setting.name) else getattr(settings, setting.name),
             "source": settings.sources[setting.name],
             "variable": setting.variable,
             "meaning": setting.meaning,

@@ -20,6 +20,8 @@ import msgspec
 from msgspec import Struct
 
 from ropewalk.sandbox.interface import Limits
+from ropewalk.vault.masters import SHORTEST
+from ropewalk.vault.redaction import HIDDEN
 from ropewalk.wire.control import Isolation
 
 PREFIX: Final = "ROPEWALK_"
@@ -28,7 +30,6 @@ DEFAULT_DATABASE: Final = "sqlite:///./ropewalk.db"
 
 NOT_APPLIED: Final = frozenset(
     {
-        "key",
         "limit_respond",
         "public_url",
     },
@@ -47,6 +48,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     """
 
     database: str = DEFAULT_DATABASE
+    key: tuple[str, ...] = ()
     allow_private: tuple[str, ...] = ()
     host: str = "127.0.0.1"
     port: int = 8420
@@ -87,6 +89,12 @@ class Settings(Struct, frozen=True, kw_only=True):
             SettingsError: the URL is not SQLite's.
         """
         return sqlite_path(self.database)
+
+    @property
+    def key_file(self) -> Path:
+        """The file beside the database that holds the master key, unless `key` does."""
+        database = self.database_path
+        return database.with_name(f"{database.name}-key")
 
     @property
     def bundles_directory(self) -> Path:
@@ -251,13 +259,25 @@ def _patterns(value: object) -> tuple[str, ...]:
     return tuple(stripped for item in given if (stripped := str(item).strip()))
 
 
+def _keys(value: object) -> tuple[str, ...]:
+    """Return master keys, the newest first, from comma-separated text or an array."""
+    given: Iterable[object] = value.split(",") if isinstance(value, str) else cast("Iterable[object]", value)
+    if not isinstance(value, str | list | tuple) or not all(isinstance(item, str) for item in given):
+        raise ValueError("is no list of keys")
+    keys = tuple(str(item).strip() for item in given)
+    if any(len(key) < SHORTEST for key in keys):
+        raise ValueError(f"has a key of fewer than {SHORTEST} characters: `ropewalk key new` makes one")
+    return keys
+
+
 class Setting(Struct, frozen=True):
-    """One setting: how its value is read and what it means. The flag of a `switch` takes no value."""
+    """One setting: how its value is read and what it means. The flag of a `switch` takes no value; a `secret` is never shown."""
 
     name: str
     parse: Callable[[object], Any]
     meaning: str
     switch: bool = False
+    secret: bool = False
 
     @property
     def variable(self) -> str:
@@ -272,6 +292,12 @@ class Setting(Struct, frozen=True):
 
 SETTINGS: Final[tuple[Setting, ...]] = (
     Setting("database", _database, "The database: sqlite:///relative.db or sqlite:////absolute.db."),
+    Setting(
+        "key",
+        _keys,
+        "The master key of what is sealed in the database, in place of the file beside it; while rotated, NEW,OLD.",
+        secret=True,
+    ),
     Setting(
         "allow_private", _patterns, "URL patterns that may lead to private or loopback addresses, when a manifest declares them."
     ),
@@ -423,10 +449,11 @@ def _nearest(name: str, shown: Callable[[str], str]) -> str:
 
 def _parsed(name: str, given: object, source: str) -> Any:
     """Return a given value in its setting's form."""
+    setting = _BY_NAME[name]
     try:
-        return _BY_NAME[name].parse(given)
+        return setting.parse(given)
     except (ValueError, OverflowError) as error:
-        raise SettingsError(f"{name} ({source}): {shown(given)} {error}") from error
+        raise SettingsError(f"{name} ({source}): {HIDDEN if setting.secret else shown(given)} {error}") from None
 
 
 def shown(value: object) -> str:

@@ -38,6 +38,8 @@ from ropewalk.storage.records import (
     Version,
 )
 from ropewalk.storage.sqlite import open_sqlite
+from ropewalk.vault.masters import Masters
+from ropewalk.vault.vault import Vault
 from ropewalk.wire.control import Manifest
 from ropewalk.wire.messages import Json, Target, Trigger
 
@@ -51,12 +53,18 @@ class Service:
         settings: the settings in force.
         storage: the open database.
         clock: what time it is.
+
+    Attributes:
+        masters: the master keys at hand.
+        vault: what seals and opens secrets of instances.
     """
 
     def __init__(self, settings: Settings, storage: Storage, clock: Clock) -> None:
         self.settings = settings
         self.storage = storage
         self.clock = clock
+        self.masters = Masters(settings.key, settings.key_file)
+        self.vault = Vault(storage, self.masters)
         self._source: ForkSource | None = None
         self._laying_out: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 

@@ -24,6 +24,7 @@ from ropewalk.storage.records import (
     ActivityQuery,
     Attempt as AttemptRecord,
     Claim,
+    DataKey,
     Execution,
     ExecutionQuery,
     Instance,
@@ -158,6 +159,35 @@ class Storage(Protocol):
 
     async def erase(self, limit: int) -> int:
         """Erase up to `limit` rows of deactivated instances; returns how many there were. Activities and notes stay."""
+        ...
+
+    # Keys
+
+    async def master_key(self) -> str | None:
+        """The id of the master key in force, which wraps new data keys; None when nothing was ever sealed."""
+        ...
+
+    async def adopt_master_key(self, new: str, *, instead_of: str | None) -> str:
+        """Put a master key in force unless another than `instead_of` is; returns the id of the one that is in force then."""
+        ...
+
+    async def data_key(self, instance: str) -> bytes | None:
+        """An instance's wrapped data key, if it has one."""
+        ...
+
+    async def keep_data_key(self, key: DataKey) -> bytes:
+        """Give an instance its data key, unless it has one; returns the one that it has. It is destroyed when the instance is deactivated.
+
+        Raises UnknownInstance, DoesNotApply (another master key than the one that wrapped it is in force).
+        """
+        ...
+
+    async def data_keys(self, *, other_than: str, limit: int) -> list[DataKey]:
+        """Up to `limit` data keys that are wrapped by another master key."""
+        ...
+
+    async def rewrap(self, changed: Sequence[tuple[DataKey, DataKey]]) -> None:
+        """Replace data keys by the same ones wrapped anew; one that is another by now, or gone, is left."""
         ...
 
     # Executions

@@ -130,6 +130,14 @@ class NewInstance(Kept, frozen=True, kw_only=True):
 # ── Executions ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+class DataKey(Kept, frozen=True, kw_only=True):
+    """An instance's data key, `wrapped` by the master key with the id `master`."""
+
+    instance: str
+    master: str
+    wrapped: bytes
+
+
 class NewExecution(Kept, frozen=True, kw_only=True):
     """An event to be stored: one execution of `target`, or of the callback `callback`, of `instance`.
 

@@ -50,6 +50,7 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
     },
     "Keep": {
         "doctor": "Check this host's isolation and the database's health.",
+        "key": "Make, show and rotate the master key of secrets.",
         "config": "Show every setting and where its value comes from.",
     },
 }

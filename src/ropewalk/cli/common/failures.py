@@ -42,6 +42,7 @@ def failure_of(error: Exception) -> Failed:
     from ropewalk.service.bundles import BundleError
     from ropewalk.service.config import SettingsError
     from ropewalk.storage.interface import QueueIsFull, StorageError, UnknownInstance
+    from ropewalk.vault.errors import VaultError
 
     if isinstance(error, Failed):
         return error
@@ -52,7 +53,7 @@ def failure_of(error: Exception) -> Failed:
         return Failed("SettingsError", str(error), exit_code=WRONG_USAGE)
     if isinstance(error, QueueIsFull | UnknownInstance):
         return Failed("QueueFull" if isinstance(error, QueueIsFull) else "NotFound", str(error))
-    if isinstance(error, RopewalkError | StorageError | SandboxError | BundleError):
+    if isinstance(error, RopewalkError | StorageError | SandboxError | BundleError | VaultError):
         return Failed(type(error).__name__, str(error))
     if isinstance(error, OSError):
         return Failed(type(error).__name__, str(error))

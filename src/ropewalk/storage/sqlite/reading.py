@@ -17,6 +17,7 @@ from ropewalk.storage.interface import StorageFull, StorageUnavailable
 from ropewalk.storage.records import (
     ActivityQuery,
     Attempt,
+    DataKey,
     Execution,
     ExecutionQuery,
     Instance,
@@ -35,6 +36,7 @@ from ropewalk.storage.sqlite import workspace
 from ropewalk.storage.sqlite.deploying import TWIST, VERSION, twist_record, version_record
 from ropewalk.storage.sqlite.driver import Connection, Row
 from ropewalk.storage.sqlite.errors import translate
+from ropewalk.storage.sqlite.keys import DATA_KEY, DATA_KEYS, MASTER_KEY
 from ropewalk.storage.sqlite.prefixes import after_prefix
 from ropewalk.storage.sqlite.rows import ATTEMPT, EXECUTION, INSTANCE, InstanceState, attempt_record, execution_record
 from ropewalk.wire.messages import Json, NoteRecord, PriorityRecord, Target
@@ -98,6 +100,22 @@ class Reader:
     def instances(self) -> list[Instance]:
         """All instances, newest first."""
         return [InstanceState(*row).record() for row in self._rows(_INSTANCES)]
+
+    # ── Keys ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def master_key(self) -> str | None:
+        """The id of the master key in force."""
+        row = self._row(MASTER_KEY)
+        return None if row is None else row[0]
+
+    def data_key(self, instance: str) -> bytes | None:
+        """An instance's wrapped data key."""
+        row = self._row(DATA_KEY, (instance,))
+        return None if row is None else row[0]
+
+    def data_keys(self, other_than: str, limit: int) -> list[DataKey]:
+        """Data keys that are wrapped by another master key."""
+        return [DataKey(instance=row[0], master=row[1], wrapped=row[2]) for row in self._rows(DATA_KEYS, (other_than, limit))]
 
     # ── Executions ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -44,6 +44,8 @@ _SAVE: Final = """
     WHERE id = ?
     """
 
+_DESTROY_KEY: Final = "DELETE FROM data_keys WHERE instance = ?"
+
 
 def load(tx: Transaction, instance: str) -> InstanceState:
     """Return the row of an instance.
@@ -64,7 +66,7 @@ def load_if_there(tx: Transaction, instance: str) -> InstanceState | None:
 
 
 def save(tx: Transaction, state: InstanceState, at: Micros) -> None:
-    """Write the row back, with the `wake_at` that now follows."""
+    """Write the row back, with the `wake_at` that now follows. Of an instance that is gone no sealed value can be read from then on."""
     state.wake_at = wake_time(tx, state, at)
     tx.run(
         _SAVE,
@@ -92,6 +94,8 @@ def save(tx: Transaction, state: InstanceState, at: Micros) -> None:
             state.id,
         ),
     )
+    if state.status == "gone":
+        tx.run(_DESTROY_KEY, (state.id,))
 
 
 # ── What may run next, and when ───────────────────────────────────────────────────────────────────────────────────────────────

@@ -16,6 +16,7 @@ from ropewalk.storage.records import (
     ActivityQuery,
     Attempt,
     Claim,
+    DataKey,
     Execution,
     ExecutionQuery,
     Instance,
@@ -38,7 +39,7 @@ from ropewalk.storage.records import (
     Version,
     Workload,
 )
-from ropewalk.storage.sqlite import audit, claiming, deploying, executions, lifecycle, nodes, settling, upkeep, workspace
+from ropewalk.storage.sqlite import audit, claiming, deploying, executions, keys, lifecycle, nodes, settling, upkeep, workspace
 from ropewalk.storage.sqlite.committer import Committer
 from ropewalk.storage.sqlite.driver import Connection
 from ropewalk.storage.sqlite.effects import LONG, are_heavy
@@ -127,6 +128,32 @@ class SqliteStorage:
     async def erase(self, limit: int) -> int:
         """Erase rows of deactivated instances."""
         return await self._write(lambda tx: upkeep.erase(tx, limit, self._clock.now()), heavy=True)
+
+    # ── Keys ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def master_key(self) -> str | None:
+        """The id of the master key in force."""
+        return self._read.master_key()
+
+    async def adopt_master_key(self, new: str, *, instead_of: str | None) -> str:
+        """Put a master key in force."""
+        return await self._write(lambda tx: keys.adopt_master_key(tx, new, instead_of))
+
+    async def data_key(self, instance: str) -> bytes | None:
+        """An instance's wrapped data key."""
+        return self._read.data_key(instance)
+
+    async def keep_data_key(self, key: DataKey) -> bytes:
+        """Give an instance its data key."""
+        return await self._write(lambda tx: keys.keep_data_key(tx, key))
+
+    async def data_keys(self, *, other_than: str, limit: int) -> list[DataKey]:
+        """Data keys that are wrapped by another master key."""
+        return self._read.data_keys(other_than, limit)
+
+    async def rewrap(self, changed: Sequence[tuple[DataKey, DataKey]]) -> None:
+        """Replace data keys by the same ones wrapped anew."""
+        await self._write(lambda tx: keys.rewrap(tx, changed), heavy=True)
 
     # ── Executions ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
