@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
-from ropewalk.egress.fetch import Bounds, Fetcher
+from ropewalk.egress.connections import Bounds
+from ropewalk.egress.fetch import Asker, Fetcher
 from ropewalk.egress.hops import Request
 from ropewalk.egress.patterns import Pattern, parse_pattern
 from ropewalk.wire.messages import HttpAnswer
@@ -31,12 +33,15 @@ class Client:
     def declare(self, *patterns: str) -> None:
         self.declared = tuple(map(parse_pattern, patterns))
 
+    def asker(self, tenant: str = "one", **fields: Any) -> Asker:
+        return Asker(tenant=tenant, declared=self.declared, **fields)
+
     async def get(self, url: str, *, tenant: str = "one", **fields: object) -> HttpAnswer:
         return await self.send(method="GET", url=url, tenant=tenant, **fields)
 
     async def send(self, *, tenant: str = "one", **fields: object) -> HttpAnswer:
         request = Request(**{"timeout": 10.0, **fields})  # type: ignore[arg-type]  # as the test gives them
-        return await self.fetcher.fetch(request, tenant=tenant, declared=self.declared)
+        return await self.fetcher.fetch(request, self.asker(tenant))
 
 
 @pytest.fixture

@@ -32,7 +32,17 @@ class Connection:
             return False
         length = self.header("content-length")
         self.body = await self._reader.readexactly(int(length)) if length else b""
+        if self.header("transfer-encoding"):
+            self.body = await self._read_chunks()
         return True
+
+    async def _read_chunks(self) -> bytes:
+        pieces: list[bytes] = []
+        while size := int(await self._reader.readline(), 16):
+            pieces.append(await self._reader.readexactly(size))
+            await self._reader.readline()
+        await self._reader.readline()
+        return b"".join(pieces)
 
     @property
     def line(self) -> str:

@@ -8,9 +8,12 @@ import math
 import zlib
 
 import pytest
+from msgspec.structs import replace
 
-from ropewalk.egress.fetch import Bounds, Fetcher
-from ropewalk.egress.hops import Request
+from ropewalk.egress.bodies import SMALL
+from ropewalk.egress.connections import Bounds
+from ropewalk.egress.fetch import Asker, Fetcher
+from ropewalk.egress.hops import Hop, Request
 from ropewalk.egress.patterns import parse_pattern
 from ropewalk.errors import FetchTimeout, InvalidValue, NetworkDenied, NetworkError, ValueTooLarge
 from tests.egress.conftest import Client
@@ -109,7 +112,7 @@ async def test_declared_private_address_is_denied_unless_the_operator_allows_it(
     fetcher = Fetcher()
     await fetcher.start()
     with pytest.raises(NetworkDenied, match=rf"loopback \(127\.0\.0\.0/8\).*ROPEWALK_ALLOW_PRIVATE={origin.url}/\*"):
-        await fetcher.fetch(Request(method="GET", url=f"{origin.url}/"), tenant="one", declared=patterns)
+        await fetcher.fetch(Request(method="GET", url=f"{origin.url}/"), Asker(tenant="one", declared=patterns))
     await fetcher.stop()
     assert not origin.accepted
 
@@ -154,7 +157,9 @@ async def test_system_resolver_is_asked(origin: Origin) -> None:
     patterns = (parse_pattern(f"http://localhost:{origin.port}/*"),)
     fetcher = Fetcher(private=patterns)
     await fetcher.start()
-    answer = await fetcher.fetch(Request(method="GET", url=f"http://localhost:{origin.port}/"), tenant="one", declared=patterns)
+    answer = await fetcher.fetch(
+        Request(method="GET", url=f"http://localhost:{origin.port}/"), Asker(tenant="one", declared=patterns)
+    )
     await fetcher.stop()
     assert answer.status == 200
 
@@ -173,9 +178,9 @@ async def test_private_connection_serves_no_url_that_must_be_public(origin: Orig
     declared = (parse_pattern(f"{origin.url}/*"),)
     fetcher = Fetcher(private=(parse_pattern(f"{origin.url}/open/*"),))
     await fetcher.start()
-    await fetcher.fetch(Request(method="GET", url=f"{origin.url}/open/x"), tenant="one", declared=declared)
+    await fetcher.fetch(Request(method="GET", url=f"{origin.url}/open/x"), Asker(tenant="one", declared=declared))
     with pytest.raises(NetworkDenied, match="not public"):
-        await fetcher.fetch(Request(method="GET", url=f"{origin.url}/closed"), tenant="one", declared=declared)
+        await fetcher.fetch(Request(method="GET", url=f"{origin.url}/closed"), Asker(tenant="one", declared=declared))
     await fetcher.stop()
     assert len(origin.requests) == 1
 
@@ -191,7 +196,7 @@ async def test_idle_connections_are_closed(origin: Origin) -> None:
 
     fetcher = Fetcher(private=patterns, bounds=Bounds(idle=0.02))
     await fetcher.start()
-    await fetcher.fetch(Request(method="GET", url=origin.on("/", note_the_end)), tenant="one", declared=patterns)
+    await fetcher.fetch(Request(method="GET", url=origin.on("/", note_the_end)), Asker(tenant="one", declared=patterns))
     await asyncio.wait_for(closed.wait(), 10)
     await fetcher.stop()
 
@@ -234,14 +239,50 @@ async def test_tenants_beyond_the_bound_are_let_go(origin: Origin) -> None:
         await hanging.wait()
         await connection.answer()
 
-    first = asyncio.create_task(fetcher.fetch(Request(method="GET", url=origin.on("/hang", hang)), tenant="0", declared=patterns))
+    first = asyncio.create_task(
+        fetcher.fetch(Request(method="GET", url=origin.on("/hang", hang)), Asker(tenant="0", declared=patterns))
+    )
     for number in range(1, 5):
-        await fetcher.fetch(Request(method="GET", url=url), tenant=f"{number}", declared=patterns)
-    while len(fetcher._pools) > 1:
+        await fetcher.fetch(Request(method="GET", url=url), Asker(tenant=f"{number}", declared=patterns))
+    while len(fetcher._tenants) > 1:
         await asyncio.sleep(0.01)
     hanging.set()
     assert (await first).status == 200
     await fetcher.stop()
+
+
+# ── Who asks ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_nothing_leaves_when_leave_ends_while_connecting(client: Client, origin: Origin) -> None:
+    class OverError(Exception):
+        pass
+
+    def look() -> None:
+        if client.resolved:
+            raise OverError
+
+    client.names["named.test"] = ["127.0.0.1"]
+    asker = client.asker(about_to_send=look)
+    await client.fetcher.fetch(Request(method="GET", url=f"{origin.url}/"), asker)
+    with pytest.raises(OverError):
+        await client.fetcher.fetch(Request(method="POST", url=f"http://named.test:{origin.port}/", body=b"x"), asker)
+    assert len(origin.requests) == 1
+
+
+async def test_what_the_host_adds_is_added_to_each_hop_by_itself(client: Client, origin: Origin, secure: Origin) -> None:
+    def complete(hop: Hop) -> Hop:
+        if hop.url.path != "/first":
+            return hop
+        return replace(hop, url=replace(hop.url, query="key=hush"), headers=[*hop.headers, (b"authorization", b"Bearer x")])
+
+    url = origin.redirect("/first", "/second")
+    answer = await client.fetcher.fetch(Request(method="GET", url=url), client.asker(complete=complete))
+    first, second = origin.requests
+    assert first.line == "GET /first?key=hush HTTP/1.1"
+    assert first.header("authorization") == "Bearer x"
+    assert second.header("authorization") is None
+    assert answer.url == f"{origin.url}/second"
 
 
 # ── TLS ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -267,7 +308,7 @@ async def test_unknown_authority(secure: Origin) -> None:
     fetcher = Fetcher(private=patterns)
     await fetcher.start()
     with pytest.raises(NetworkError, match="certificate"):
-        await fetcher.fetch(Request(method="GET", url=f"{secure.url}/"), tenant="one", declared=patterns)
+        await fetcher.fetch(Request(method="GET", url=f"{secure.url}/"), Asker(tenant="one", declared=patterns))
     await fetcher.stop()
 
 
@@ -464,6 +505,52 @@ async def test_compressed_bomb(client: Client, origin: Origin) -> None:
         await client.get(origin.on("/bomb", lambda connection: connection.answer(body=bomb, content_encoding="gzip")))
 
 
+async def test_large_bodies_of_a_tenant_are_read_one_at_a_time(client: Client, origin: Origin) -> None:
+    """Else twenty of them would be held at once: while one is large the others stop where small ones end."""
+    size, half = 3 * SMALL, asyncio.Event()
+    go_on = asyncio.Event()
+    ended: list[str] = []
+
+    async def slow(connection: Connection) -> None:
+        await connection.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"x" * (size - 1))
+        half.set()
+        await go_on.wait()
+        await connection.write(b"x")
+
+    async def get(path: str, tenant: str = "one") -> None:
+        answer = await fetcher.fetch(Request(method="GET", url=origin.url + path), client.asker(tenant))
+        assert set(answer.body) == {ord("x")}
+        ended.append(f"{tenant}{path}")
+
+    origin.on("/slow", slow)
+    origin.on("/large", lambda connection: connection.answer(body=b"x" * size))
+    origin.on("/small", lambda connection: connection.answer(body=b"x" * SMALL))
+    fetcher = Fetcher(private=client.declared)
+    await fetcher.start()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(get("/slow"))
+        await half.wait()
+        group.create_task(get("/large"))
+        await get("/large", tenant="two")
+        await get("/small")
+        go_on.set()
+    await fetcher.stop()
+    assert ended == ["two/large", "one/small", "one/slow", "one/large"]
+
+
+async def test_turn_is_given_back_by_whoever_fails(client: Client, origin: Origin) -> None:
+    async def break_off(connection: Connection) -> None:
+        await connection.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (4 * SMALL) + b"x" * (2 * SMALL))
+        connection.reset()
+
+    fetcher = Fetcher(private=client.declared)
+    await fetcher.start()
+    for _ in range(2):
+        with pytest.raises(NetworkError):
+            await fetcher.fetch(Request(method="GET", url=origin.on("/half", break_off)), client.asker())
+    await fetcher.stop()
+
+
 async def test_head_may_announce_anything(client: Client, origin: Origin) -> None:
     async def announce(connection: Connection) -> None:
         await connection.write(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n")
@@ -506,7 +593,7 @@ async def test_timeout_ends_the_resolving(client: Client, origin: Origin) -> Non
     fetcher = Fetcher(resolve=never)
     await fetcher.start()
     with pytest.raises(FetchTimeout):
-        await fetcher.fetch(Request(method="GET", url="http://slow.test/", timeout=0.05), tenant="one", declared=patterns)
+        await fetcher.fetch(Request(method="GET", url="http://slow.test/", timeout=0.05), Asker(tenant="one", declared=patterns))
     await fetcher.stop()
 
 

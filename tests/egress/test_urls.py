@@ -112,7 +112,7 @@ def test_what_is_checked_is_what_is_sent(text: str) -> None:
         return
     assert parse(url.text) == url
     hop = first_hop(Request(method="GET", url=text))
-    request = _to_core(hop)
+    request = _to_core(hop, lambda: None)
     sent = request.url
     assert (sent.scheme, sent.host, sent.port) == (url.scheme.encode(), url.host.encode(), url.port)
     assert url.text == f"{url.scheme}://{dict(request.headers)[b'host'].decode()}{sent.target.decode()}"

@@ -12,7 +12,8 @@ import zlib
 from contextlib import suppress
 from typing import Final
 
-from ropewalk.egress.fetch import Bounds, Fetcher
+from ropewalk.egress.connections import Bounds
+from ropewalk.egress.fetch import Asker, Fetcher
 from ropewalk.egress.hops import Request, first_hop, redirected
 from ropewalk.egress.patterns import BadPattern, parse_pattern
 from ropewalk.egress.urls import BadUrl, Url, parse
@@ -77,7 +78,7 @@ class Server:
         )
         self.said = _said(choices, self.url)
         try:
-            answer = await self.fetcher.fetch(request, tenant="i1", declared=(self.pattern,))
+            answer = await self.fetcher.fetch(request, Asker(tenant="i1", declared=(self.pattern,)))
         except RopewalkError:
             return
         assert len(answer.body) <= BODY_LIMIT

@@ -34,6 +34,10 @@ Answering = Callable[["Session", Any], Awaitable[Any]]
 OverlayT = TypeVar("OverlayT")
 
 
+class LeaseOver(Exception):
+    """The node's lease is over by its own clock: the attempt counts as lost, and no error of this goes to its author."""
+
+
 class AnswerLimits(Struct, frozen=True, kw_only=True):
     """The operator's bounds on what a guest may ask for. Bytes and counts."""
 
@@ -69,14 +73,27 @@ class Session:
         start: the event as the process was told of it.
     """
 
-    __slots__ = ("_overlays", "_stamped", "_tasks", "_tools", "claim", "effect_bytes", "effects", "host", "manifest", "start")
+    __slots__ = (
+        "_holds_lease",
+        "_overlays",
+        "_stamped",
+        "_tasks",
+        "_tools",
+        "claim",
+        "effect_bytes",
+        "effects",
+        "host",
+        "manifest",
+        "start",
+    )
 
     start: Start
 
-    def __init__(self, host: Host, claim: Claim, manifest: Manifest) -> None:
+    def __init__(self, host: Host, claim: Claim, manifest: Manifest, holds_lease: Callable[[], bool] = lambda: True) -> None:
         self.host = host
         self.claim = claim
         self.manifest = manifest
+        self._holds_lease = holds_lease
         self.effects: list[AnyEffect] = []
         self.effect_bytes = 0
         self._overlays: dict[type[Any], Any] = {}
@@ -90,6 +107,11 @@ class Session:
         if found is None:
             found = self._overlays[kind] = kind()
         return cast("OverlayT", found)
+
+    def check_lease(self) -> None:
+        """Raise LeaseOver when the node may do nothing in the outside world any more, since another one may run the instance."""
+        if not self._holds_lease():
+            raise LeaseOver
 
     def stamp(self) -> Micros:
         """Return the time for something made now: later than any that it returned before, so that what is made stays in order."""

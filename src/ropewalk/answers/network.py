@@ -1,14 +1,19 @@
-"""The host's answer to `Network.fetch`: the request is sent on the host, under the patterns that the manifest declares for that tool."""
+"""HTTP requests for an attempt: sent on the host, under the patterns that the manifest declares, at the instance's pace, while its lease holds.
+
+`fetch` answers `Network.fetch`; `exchange` is for whatever else brings requests of the guest's.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import asynccontextmanager
 
 import msgspec
 
 from ropewalk.answers.interface import Session
-from ropewalk.egress.hops import Request
+from ropewalk.egress.fetch import Asker, Exchange
+from ropewalk.egress.hops import Hop, Request
 from ropewalk.egress.patterns import BadPattern, Pattern, parse_pattern
 from ropewalk.errors import NetworkDenied, PermissionDenied
 from ropewalk.wire.control import Manifest, ToolInfo
@@ -22,14 +27,31 @@ async def fetch(session: Session, call: Fetch) -> HttpAnswer:
         raise PermissionDenied(
             f"the twist declares no Network tool at {call.ns!r}: add one as a class attribute and deploy again"
         )
-    _check_pace(session)
+    check_pace(session)
     request = Request(method=call.method, url=call.url, headers=call.headers, body=call.body, timeout=call.timeout)
+    return await session.host.fetcher.fetch(request, _asker(session, [tool]))
+
+
+@asynccontextmanager
+async def exchange(session: Session, hop: Hop) -> AsyncGenerator[Exchange, None]:
+    """Send one request for code that speaks HTTP itself, under the patterns of all Network tools; it follows redirects itself.
+
+    Raises: as `Fetcher.exchange`, and NetworkDenied when the instance makes requests faster than it may.
+    """
+    check_pace(session)
+    asker = _asker(session, [tool for tool in session.manifest.tools if tool.kind == "Network"])
+    async with session.host.fetcher.exchange(hop, asker) as answered:
+        yield answered
+
+
+def _asker(session: Session, tools: Iterable[ToolInfo]) -> Asker:
+    """Return the attempt as the one who asks, under the patterns of these tools."""
     instance = session.claim.instance
-    declared = declared_patterns(session.manifest, tool, instance.options)
-    return await session.host.fetcher.fetch(request, tenant=instance.id, declared=declared)
+    declared = [pattern for tool in tools for pattern in declared_patterns(session.manifest, tool, instance.options)]
+    return Asker(tenant=instance.id, declared=tuple(declared), about_to_send=session.check_lease)
 
 
-def _check_pace(session: Session) -> None:
+def check_pace(session: Session) -> None:
     """Raise NetworkDenied when the instance makes requests faster than it may."""
     throttle = session.host.egress
     wait = throttle.take(session.claim.instance.id)

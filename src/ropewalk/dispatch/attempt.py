@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from ropewalk import errors
-from ropewalk.answers.interface import Host, Session
+from ropewalk.answers.interface import Host, LeaseOver, Session
 from ropewalk.answers.table import AHEAD, ANSWERS, WAITING
 from ropewalk.dispatch.outcome import Cancelled, Ending, Failed, Fenced, Lost, Outcome, Succeeded
 from ropewalk.dispatch.versions import LoadedVersion
@@ -45,7 +45,6 @@ from ropewalk.wire.messages import (
 
 log = logging.getLogger(__name__)
 
-_FETCHES_AT_ONCE = 20
 _LOG_FLUSH = 0.2
 _LINE_OVERHEAD = 32
 """Bytes that each log line counts beside its text."""
@@ -87,8 +86,7 @@ class Attempt:
         self._host = host
         self._loaded = loaded
         self._priority = priority
-        self._holds_lease = holds_lease
-        self._session = Session(host, claim, loaded.manifest)
+        self._session = Session(host, claim, loaded.manifest, holds_lease)
         self._process: Process | None = None
         self._taker: asyncio.Task[Any] | None = None
         self._started_at = host.clock.now()
@@ -99,7 +97,6 @@ class Attempt:
         self._log_timer: asyncio.TimerHandle | None = None
         self._flushing: asyncio.Task[None] | None = None
         self._waiting: dict[int, asyncio.Task[None]] = {}
-        self._fetches = asyncio.Semaphore(_FETCHES_AT_ONCE)
         self._bytes_waiting = 0
         self._committing: list[GuestMessage] | None = None
         self._commit: asyncio.Task[None] | None = None
@@ -220,11 +217,7 @@ class Attempt:
         return False
 
     async def _answer_outside(self, call: AnyCall) -> None:
-        async with self._fetches:
-            if self._holds_lease():
-                await self._answer(call)
-            else:
-                self.end(Lost("the node's lease is over"))
+        await self._answer(call)
         self._let_out(call)
 
     def _take_in(self, call: AnyCall) -> None:
@@ -249,6 +242,9 @@ class Attempt:
             reply = FailureMessage(id=call.id, error=type(error).__name__, message=str(error))
         except StorageError as error:
             self.end(Lost(f"storage failed: {error}"))
+            return
+        except LeaseOver:
+            self.end(Lost("the node's lease is over"))
             return
         except Exception:
             # A fault of the host's own must not take the node, nor the other instances, with it.

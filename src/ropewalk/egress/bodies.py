@@ -1,4 +1,7 @@
-"""Reading the body of an answer within a bound, decompressed on the way: no more than one piece beyond it is ever held."""
+"""Reading the body of an answer within a bound, decompressed on the way: no more than one piece beyond it is ever held.
+
+Bodies that are read for one instance side by side are bounded together: all of them may be small, one of them may be large.
+"""
 
 from __future__ import annotations
 
@@ -9,45 +12,62 @@ from typing import Final
 
 from ropewalk.errors import NetworkError, ValueTooLarge
 
+SMALL: Final = 1024 * 1024
+"""Bytes up to which any number of bodies are read side by side."""
+
 _PIECE: Final = 1024 * 1024
 _AUTOMATIC: Final = 32 + zlib.MAX_WBITS
 _RAW: Final = -zlib.MAX_WBITS
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 
 
-async def read_body(chunks: AsyncIterable[bytes], encoding: str, limit: int, where: str) -> bytes:
+async def read_body(chunks: AsyncIterable[bytes], encoding: str, limit: int, where: str, turn: asyncio.Lock) -> bytes:
     """Return the whole body, decompressed when `encoding`, the Content-Encoding, is gzip or deflate; otherwise as it came.
+
+    What is beyond `SMALL` bytes is read while this one has the `turn`: of bodies that share it, one at a time is large.
 
     Raises:
         ValueTooLarge: it has more than `limit` bytes, decompressed.
         NetworkError: it is not compressed as the header says, or ends too early.
     """
-    if encoding.strip().lower() not in ("gzip", "x-gzip", "deflate"):
-        body = _Bounded(limit, where)
-        async for chunk in chunks:
-            body.add(chunk)
-        return body.whole()
+    body = _Bounded(limit, where, turn)
     try:
-        return await _inflate(chunks, limit, where)
+        if encoding.strip().lower() in ("gzip", "x-gzip", "deflate"):
+            await _inflate(chunks, body)
+        else:
+            async for chunk in chunks:
+                await body.add(chunk)
     except zlib.error as error:
         raise NetworkError(f"the body of {where} is not compressed as its Content-Encoding {encoding!r} says: {error}") from None
+    finally:
+        body.end_turn()
+    return body.whole()
 
 
 class _Bounded:
-    """Pieces that together may have `limit` bytes."""
+    """Pieces that together may have `limit` bytes, and more than `SMALL` in turn only."""
 
-    __slots__ = ("_left", "_limit", "_pieces", "_where")
+    __slots__ = ("_has_turn", "_left", "_limit", "_pieces", "_turn", "where")
 
-    def __init__(self, limit: int, where: str) -> None:
+    def __init__(self, limit: int, where: str, turn: asyncio.Lock) -> None:
+        self.where = where
         self._pieces: list[bytes] = []
         self._left = self._limit = limit
-        self._where = where
+        self._turn = turn
+        self._has_turn = False
 
-    def add(self, piece: bytes) -> None:
+    async def add(self, piece: bytes) -> None:
         self._left -= len(piece)
         if self._left < 0:
-            raise too_large(self._where, self._limit)
+            raise too_large(self.where, self._limit)
         self._pieces.append(piece)
+        if not self._has_turn and self._limit - self._left > SMALL:
+            self._has_turn = await self._turn.acquire()
+
+    def end_turn(self) -> None:
+        if self._has_turn:
+            self._turn.release()
+            self._has_turn = False
 
     def whole(self) -> bytes:
         return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
@@ -60,8 +80,7 @@ def too_large(where: str, limit: int) -> ValueTooLarge:
     )
 
 
-async def _inflate(chunks: AsyncIterable[bytes], limit: int, where: str) -> bytes:
-    body = _Bounded(limit, where)
+async def _inflate(chunks: AsyncIterable[bytes], body: _Bounded) -> None:
     engine = None
     async for chunk in chunks:
         if engine is None:
@@ -74,14 +93,13 @@ async def _inflate(chunks: AsyncIterable[bytes], limit: int, where: str) -> byte
                     break  # what follows the last member is padding
                 engine = zlib.decompressobj(_AUTOMATIC)
             piece = engine.decompress(rest, _PIECE)
-            body.add(piece)
+            await body.add(piece)
             rest = engine.unused_data if engine.eof else engine.unconsumed_tail
             more = bool(rest) or len(piece) == _PIECE
             if len(piece) == _PIECE:
                 await asyncio.sleep(0)
     if engine is not None and not engine.eof:
-        raise NetworkError(f"the body of {where} ended in the middle of its compressed data")
-    return body.whole()
+        raise NetworkError(f"the body of {body.where} ended in the middle of its compressed data")
 
 
 def _window(start: bytes) -> int:

@@ -1,61 +1,117 @@
-"""Sending what the guard admits: connections to the addresses that were judged, redirects by hand, everything bounded.
+"""Sending what the guard admits: one request at a time, or with its redirects followed by hand; everything bounded.
 
-A name is resolved once for a connection; unless the URL may lead to private addresses every answer must be public, the connection goes
-to one of those very addresses, and the kernel is asked who the peer is. TLS and the Host header use the name. Connections are kept for
-a few seconds and never shared: neither between tenants, nor between URLs that may lead to private addresses and those that may not.
-No proxy and no setting of the host's environment has a say.
+`exchange` is the one way out: it judges a request, has it sent over a connection of its tenant's, and gives the answer while its body is
+still on its way. It follows no redirect. `fetch` follows them, each one judged and sent like a request of its own, and reads the body.
 
-Before: `hops` prepared the request. The HTTP is httpcore's, which httpx is built on: it sends the URL as it is given.
+Before: `hops` prepared the request. `connections` resolves, judges addresses and connects.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-import socket
 import ssl
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
-from ipaddress import ip_address
-from pathlib import Path
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Final, cast
 
-import certifi
 import httpcore
 from msgspec import Struct
 
 from ropewalk.egress.bodies import read_body, too_large
-from ropewalk.egress.guard import Guard, not_public, why_refused
+from ropewalk.egress.connections import Bounds, Refused, Resolve, SystemResolver, Tenant, verifying_context
+from ropewalk.egress.guard import Guard, not_public
 from ropewalk.egress.hops import REDIRECTS, Hop, Request, first_hop, redirected
 from ropewalk.errors import FetchTimeout, InvalidValue, NetworkError
 from ropewalk.wire.messages import HttpAnswer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
     from ropewalk.egress.patterns import Pattern
 
-Resolve = Callable[[str, int], Awaitable[list[str]]]
-"""Gives the addresses of a host, best first; raises OSError."""
-
-_ADDRESSES_TRIED: Final = 4
-_RESOLVERS: Final = 16
+_ABOUT_TO_SEND: Final = "http11.send_request_headers.started"
 
 
-class Bounds(Struct, frozen=True, kw_only=True):
-    """What requests may take. Bytes, seconds and counts.
+def _as_it_is(hop: Hop) -> Hop:
+    return hop
 
-    `idle` is shorter than the five seconds after which common servers close, so that a kept connection is rarely found closed.
+
+def _always() -> None:
+    return
+
+
+class Asker(Struct, frozen=True, kw_only=True):
+    """On whose behalf a request is sent, and what it may.
+
+    Attributes:
+        tenant: the instance. What is kept and bounded for it is nobody else's.
+        declared: the patterns of its twist.
+        about_to_send: called for every request when its connection stands and nothing of it has left yet. What it raises ends the
+            request: it goes on to whoever asked, and the connection is closed.
+        complete: returns a request with what the host itself adds to it, such as a credential. Asked anew for every hop of a redirect,
+            so that nothing of it is carried from one to the next; it changes neither scheme, host, port nor path.
     """
 
-    body: int = 32 * 1024 * 1024
-    timeout: float = 300.0
-    redirects: int = 5
-    connections: int = 20
-    idle: float = 4.0
-    tenants: int = 256
+    tenant: str
+    declared: tuple[Pattern, ...]
+    about_to_send: Callable[[], None] = _always
+    complete: Callable[[Hop], Hop] = _as_it_is
+
+
+class Exchange:
+    """A request that was sent, and the answer to it, its body still on its way.
+
+    Attributes:
+        url: what was asked for, without what the host added.
+        status: the answer's.
+        reason: its reason phrase, maybe empty.
+        headers: its headers in order, as they came; those of HTTP/1.1 framing among them.
+    """
+
+    def __init__(self, hop: Hop, response: httpcore.Response, limit: int) -> None:
+        self.url = hop.url
+        self.status = response.status
+        details = cast("Mapping[str, bytes]", response.extensions)  # pyright: ignore[reportUnknownMemberType]  # httpcore's is half typed
+        self.reason = details.get("reason_phrase", b"")
+        self.headers: list[tuple[bytes, bytes]] = response.headers
+        self._hop = hop
+        self._response = response
+        self._limit = limit
+
+    def header(self, name: bytes) -> str:
+        """Return the first value of a header, "" when there is none; bytes that are no UTF-8 are read as Latin-1."""
+        for key, value in self.headers:
+            if key.lower() == name:
+                try:
+                    return value.decode("utf-8")
+                except UnicodeDecodeError:
+                    return value.decode("latin-1")
+        return ""
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        """Give the body as it comes: without the framing, still with its Content-Encoding.
+
+        Raises:
+            NetworkError: the connection broke.
+            ValueTooLarge: there is more than the bound.
+        """
+        left = self._limit
+        with _told(self._hop):
+            async for chunk in self._response.aiter_stream():
+                left -= len(chunk)
+                if left < 0:
+                    raise too_large(self.url.shown, self._limit)
+                yield chunk
+
+    async def read(self, turn: asyncio.Lock) -> HttpAnswer:
+        """Read the whole body, decompressed. Raises as `chunks`; for every byte beyond what is small it needs the `turn`."""
+        announced = self.header(b"content-length")
+        if announced.isdigit() and int(announced[:20]) > self._limit and self._hop.method != "HEAD":
+            raise too_large(self.url.shown, self._limit)
+        async with aclosing(self.chunks()) as chunks:
+            body = await read_body(chunks, self.header(b"content-encoding"), self._limit, self.url.shown, turn)
+        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in self.headers]
+        return HttpAnswer(status=self.status, headers=headers, body=body, url=self.url.text)
 
 
 class Fetcher:
@@ -78,10 +134,10 @@ class Fetcher:
     ) -> None:
         self.private = tuple(private)
         self._bounds = bounds or Bounds()
-        self._threads = ThreadPoolExecutor(_RESOLVERS, thread_name_prefix="resolver")
-        self._resolve = resolve or self._ask_system
+        self._system = SystemResolver()
+        self._resolve = resolve or self._system
         self._tls = tls
-        self._pools: OrderedDict[tuple[str, bool], _Pool] = OrderedDict()
+        self._tenants: OrderedDict[str, Tenant] = OrderedDict()
         self._sweeper: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -95,13 +151,15 @@ class Fetcher:
         if self._sweeper is not None:
             self._sweeper.cancel()
             await asyncio.gather(self._sweeper, return_exceptions=True)
-        while self._pools:
-            _, pool = self._pools.popitem()
-            await pool.http.aclose()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        while self._tenants:
+            _, tenant = self._tenants.popitem()
+            await tenant.close()
+        self._system.stop()
 
-    async def fetch(self, request: Request, *, tenant: str, declared: tuple[Pattern, ...]) -> HttpAnswer:
-        """Send a request for `tenant`, whose twist declares these patterns, and return the last answer of its redirects.
+    async def fetch(self, request: Request, asker: Asker) -> HttpAnswer:
+        """Send a request and return the last answer of its redirects.
+
+        Its time runs from when it is its turn: an instance has `Bounds.connections` requests under way, and others wait.
 
         Raises:
             NetworkDenied: a hop's URL is not declared, leads to an address that is not public, or may not be followed.
@@ -111,220 +169,100 @@ class Fetcher:
         """
         if not (math.isfinite(request.timeout) and request.timeout > 0):
             raise InvalidValue(f"a timeout of {request.timeout:g} s is none: give seconds above 0")
-        guard = Guard(declared=declared, private=self.private)
         seconds = min(request.timeout, self._bounds.timeout)
         hop = first_hop(request)
-        try:
-            async with asyncio.timeout(seconds):
-                return await self._follow(hop, tenant, guard)
-        except TimeoutError:
-            raise FetchTimeout(f"{hop.method} {hop.url.shown} took longer than its timeout of {seconds:g} s") from None
-
-    async def _follow(self, hop: Hop, tenant: str, guard: Guard) -> HttpAnswer:
-        for _ in range(self._bounds.redirects + 1):
-            private = guard.admit(hop.url)
-            async with self._pool(tenant, private) as pool:
-                answer = await self._send(pool, hop)
-            if isinstance(answer, HttpAnswer):
-                return answer
-            hop = redirected(hop, *answer)
-        raise NetworkError(f"{hop.url.shown} is the target of more than {self._bounds.redirects} redirects, which is the limit")
-
-    async def _send(self, pool: httpcore.AsyncConnectionPool, hop: Hop) -> HttpAnswer | tuple[int, str]:
-        """Return the answer, or the status and location of a redirect."""
-        try:
-            response = await pool.handle_async_request(_to_core(hop))
+        async with self._taking_part(asker) as tenant:
             try:
-                if response.status in REDIRECTS and (location := _header(response.headers, b"location")):
-                    return response.status, location
-                return await self._read(response, hop)
-            finally:
-                await response.aclose()
-        except _Refused as error:
-            raise not_public(hop.url, str(error)) from None
-        except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, OSError) as error:
-            what = str(error) or type(error).__name__
-            raise NetworkError(f"{hop.method} {hop.url.shown} failed: {what}") from None
-
-    async def _read(self, response: httpcore.Response, hop: Hop) -> HttpAnswer:
-        limit = self._bounds.body
-        announced = _header(response.headers, b"content-length")
-        if announced.isdigit() and int(announced[:20]) > limit and hop.method != "HEAD":
-            raise too_large(hop.url.shown, limit)
-        body = await read_body(response.aiter_stream(), _header(response.headers, b"content-encoding"), limit, hop.url.shown)
-        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in response.headers]
-        return HttpAnswer(status=response.status, headers=headers, body=body, url=hop.url.text)
-
-    # ── Connections ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+                async with asyncio.timeout(seconds):
+                    return await self._follow(hop, asker, tenant)
+            except TimeoutError:
+                raise FetchTimeout(f"{hop.method} {hop.url.shown} took longer than its timeout of {seconds:g} s") from None
 
     @asynccontextmanager
-    async def _pool(self, tenant: str, private: bool) -> AsyncGenerator[httpcore.AsyncConnectionPool, None]:
-        assert self._tls is not None, "start() comes first"
-        pool = self._pools.get((tenant, private))
-        if pool is None:
-            backend = _JudgedBackend(self._resolve, private=private)
-            pool = self._pools[tenant, private] = _Pool(backend, self._tls, self._bounds)
-        self._pools.move_to_end((tenant, private))
-        pool.busy += 1
+    async def exchange(self, hop: Hop, asker: Asker) -> AsyncGenerator[Exchange, None]:
+        """Send one request and give its answer, whatever it is, within the block; when the block is left it is over.
+
+        Takes no time of its own: whoever asks bounds it.
+
+        Raises:
+            NetworkDenied: the URL is not declared, or leads to an address that is not public.
+            NetworkError: a name, connection, TLS or the protocol failed.
+        """
+        async with self._taking_part(asker) as tenant, self._exchange(hop, asker, tenant) as exchange:
+            yield exchange
+
+    async def _follow(self, hop: Hop, asker: Asker, tenant: Tenant) -> HttpAnswer:
+        for _ in range(self._bounds.redirects + 1):
+            async with self._exchange(hop, asker, tenant) as exchange:
+                if exchange.status not in REDIRECTS or not (location := exchange.header(b"location")):
+                    return await exchange.read(tenant.turn)
+            hop = redirected(hop, exchange.status, location)
+        raise NetworkError(f"{hop.url.shown} is the target of more than {self._bounds.redirects} redirects, which is the limit")
+
+    @asynccontextmanager
+    async def _exchange(self, hop: Hop, asker: Asker, tenant: Tenant) -> AsyncGenerator[Exchange, None]:
+        private = Guard(declared=asker.declared, private=self.private).admit(hop.url)
+        request = _to_core(asker.complete(hop), asker.about_to_send)
+        with _told(hop):
+            response = await tenant.pool(private=private).handle_async_request(request)
         try:
-            yield pool.http
+            yield Exchange(hop, response, self._bounds.body)
         finally:
-            pool.busy -= 1
-            pool.used_at = asyncio.get_running_loop().time()
+            await response.aclose()
+
+    # ── Tenants ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @asynccontextmanager
+    async def _taking_part(self, asker: Asker) -> AsyncGenerator[Tenant, None]:
+        """Wait until the tenant may have one more request under way, and have it so within the block."""
+        assert self._tls is not None, "start() comes first"
+        tenant = self._tenants.get(asker.tenant)
+        if tenant is None:
+            tenant = self._tenants[asker.tenant] = Tenant(self._resolve, self._tls, self._bounds)
+        self._tenants.move_to_end(asker.tenant)
+        tenant.users += 1
+        try:
+            async with tenant.slots:
+                yield tenant
+        finally:
+            tenant.users -= 1
+            tenant.used_at = asyncio.get_running_loop().time()
 
     async def _sweep(self) -> None:
-        """Close what has been idle, and the longest unused pools beyond the bound."""
+        """Close what has been idle, and the longest unused connections beyond the bound."""
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(self._bounds.idle)
             oldest = loop.time() - self._bounds.idle
-            for key, pool in list(self._pools.items()):
-                unwanted = pool.used_at <= oldest or len(self._pools) > self._bounds.tenants
-                if unwanted and not pool.busy:
-                    del self._pools[key]
-                    await pool.http.aclose()
-
-    async def _ask_system(self, host: str, port: int) -> list[str]:
-        loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(self._threads, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-        return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+            for name, tenant in list(self._tenants.items()):
+                unwanted = tenant.used_at <= oldest or len(self._tenants) > self._bounds.tenants
+                if unwanted and not tenant.users:
+                    del self._tenants[name]
+                    await tenant.close()
 
 
-def verifying_context() -> ssl.SSLContext:
-    """Return a context that verifies servers by the system's authorities, or by certifi's where the system has none."""
-    context = ssl.create_default_context()
-    paths = ssl.get_default_verify_paths()
-    directory = Path(paths.capath) if paths.capath else None
-    if not context.cert_store_stats()["x509_ca"] and not (directory is not None and any(directory.iterdir())):
-        context.load_verify_locations(certifi.where())
-    return context
-
-
-class _Pool:
-    """The connections of one tenant, either to public addresses or wherever the operator allows."""
-
-    __slots__ = ("busy", "http", "used_at")
-
-    def __init__(self, backend: httpcore.AsyncNetworkBackend, tls: ssl.SSLContext, bounds: Bounds) -> None:
-        self.http = httpcore.AsyncConnectionPool(
-            ssl_context=tls,
-            max_connections=bounds.connections,
-            max_keepalive_connections=bounds.connections,
-            keepalive_expiry=bounds.idle,
-            network_backend=backend,
-        )
-        self.busy = 0
-        self.used_at = 0.0
-
-
-class _Refused(Exception):
-    """The host leads to an address that is not public; the message is its kind."""
-
-
-class _JudgedBackend(httpcore.AsyncNetworkBackend):
-    """Connects to the addresses that it has judged, and to no other."""
-
-    def __init__(self, resolve: Resolve, *, private: bool) -> None:
-        self._resolve = resolve
-        self._private = private
-        self._connector = cast("httpcore.AsyncNetworkBackend", httpcore.AnyIOBackend())
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        addresses = await self._judged(host, port)
-        for address in addresses[:-1]:
-            try:
-                return await self._connect(address, port, timeout)
-            except (httpcore.ConnectError, httpcore.ConnectTimeout):
-                continue
-        return await self._connect(addresses[-1], port, timeout)
-
-    async def connect_unix_socket(
-        self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
-    ) -> httpcore.AsyncNetworkStream:
-        raise NotImplementedError("twists reach no unix sockets")
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-
-    async def _judged(self, host: str, port: int) -> list[str]:
-        try:
-            answers = [host] if _is_address(host) else await self._resolve(host, port)
-        except OSError as error:
-            raise httpcore.ConnectError(f"the name {host} cannot be resolved: {error.strerror or error}") from None
-        if not answers:
-            raise httpcore.ConnectError(f"the name {host} has no address")
-        if not self._private and (why := why_refused(map(ip_address, answers))):
-            raise _Refused(why)
-        return answers[:_ADDRESSES_TRIED]
-
-    async def _connect(self, address: str, port: int, timeout: float | None) -> httpcore.AsyncNetworkStream:
-        stream = await self._connector.connect_tcp(address, port, timeout)
-        peer = stream.get_extra_info("server_addr")
-        if peer is None or ip_address(peer[0]) != ip_address(address):
-            await stream.aclose()
-            raise httpcore.ConnectError("the connection does not lead to the address that was checked")
-        return _Connection(stream)
-
-
-class _Connection(httpcore.AsyncNetworkStream):
-    """A connection that is closed when its TLS handshake is cancelled, which httpcore's own leaves to the garbage collector."""
-
-    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
-        self._stream = stream
-
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return await self._stream.read(max_bytes, timeout)
-
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        await self._stream.write(buffer, timeout)
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
-    async def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore.AsyncNetworkStream:
-        try:
-            return await self._stream.start_tls(ssl_context, server_hostname, timeout)
-        except asyncio.CancelledError:
-            await self._stream.aclose()
-            raise
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)
-
-
-def _is_address(host: str) -> bool:
+@contextmanager
+def _told(hop: Hop) -> Iterator[None]:
+    """Raise what goes wrong with a connection as an error for authors, which names the request."""
     try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
+        yield
+    except Refused as error:
+        raise not_public(hop.url, str(error)) from None
+    except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, OSError) as error:
+        what = str(error) or type(error).__name__
+        raise NetworkError(f"{hop.method} {hop.url.shown} failed: {what}") from None
 
 
-def _to_core(hop: Hop) -> httpcore.Request:
+def _to_core(hop: Hop, about_to_send: Callable[[], None]) -> httpcore.Request:
+    async def trace(event: str, _: dict[str, Any]) -> None:
+        if event == _ABOUT_TO_SEND:
+            about_to_send()
+
     url = hop.url
     return httpcore.Request(
         hop.method,
         httpcore.URL(scheme=url.scheme.encode(), host=url.host.encode(), port=url.port, target=url.target.encode("ascii")),
         headers=hop.wire_headers(),
         content=hop.body,
+        extensions={"trace": trace},
     )
-
-
-def _header(headers: list[tuple[bytes, bytes]], name: bytes) -> str:
-    """Return the first value of a header, "" when there is none; bytes that are no UTF-8 are read as Latin-1."""
-    for key, value in headers:
-        if key.lower() == name:
-            try:
-                return value.decode("utf-8")
-            except UnicodeDecodeError:
-                return value.decode("latin-1")
-    return ""

@@ -7,7 +7,7 @@ What proves who is asking never follows a redirect to another origin.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncIterable, Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -59,38 +59,57 @@ class Request(Struct, frozen=True, kw_only=True):
 
 
 class Hop(Struct, frozen=True, kw_only=True):
-    """One request, ready to be sent: `headers` are the twist's own and the defaults, names in lower case."""
+    """One request, ready to be sent: `headers` are the twist's own and the defaults, names in lower case.
+
+    A body that comes piece by piece has `length` bytes, or is sent in chunks when that is not known.
+    """
 
     method: str
     url: Url
     headers: list[tuple[bytes, bytes]]
-    body: bytes
+    body: bytes | AsyncIterable[bytes]
+    length: int | None = None
 
     def wire_headers(self) -> list[tuple[bytes, bytes]]:
         """All headers as they are sent, the guard's own among them."""
         sent = [(b"host", self.url.authority.encode("ascii")), *self.headers]
-        if self.body or self.method in ("POST", "PUT", "PATCH"):
-            sent.append((b"content-length", b"%d" % len(self.body)))
+        length = len(self.body) if isinstance(self.body, bytes) else self.length
+        if length is None:
+            sent.append((b"transfer-encoding", b"chunked"))
+        elif length or self.method in ("POST", "PUT", "PATCH"):
+            sent.append((b"content-length", b"%d" % length))
         return sent
 
 
 def first_hop(request: Request) -> Hop:
     """Return the request as it is sent first.
 
+    Raises: as `hop_of`.
+    """
+    hop = hop_of(request.method.upper(), request.url, request.headers, request.body)
+    given = {name for name, _ in hop.headers}
+    return replace(hop, headers=hop.headers + [default for default in _DEFAULTS if default[0] not in given])
+
+
+def hop_of(
+    method: str,
+    url: str,
+    headers: Sequence[tuple[str, str]],
+    body: bytes | AsyncIterable[bytes] = b"",
+    length: int | None = None,
+) -> Hop:
+    """Return a request with no other headers than these and the guard's own.
+
     Raises:
         NetworkDenied: the URL cannot be sent, or the method or a header is not the twist's to choose.
         InvalidValue: the method or a header is malformed.
         ValueTooLarge: the headers are.
     """
-    method = request.method.upper()
     if not _METHOD.fullmatch(method):
-        raise InvalidValue(f"{request.method[:40]!r} is no HTTP method")
+        raise InvalidValue(f"{method[:40]!r} is no HTTP method")
     if method in _REFUSED_METHODS:
         raise NetworkDenied(f"{method} requests are not sent for twists")
-    headers = _headers(request.headers)
-    given = {name for name, _ in headers}
-    headers += [default for default in _DEFAULTS if default[0] not in given]
-    return Hop(method=method, url=parse_asked(request.url), headers=headers, body=request.body)
+    return Hop(method=method, url=parse_asked(url), headers=_headers(headers), body=body, length=length)
 
 
 def redirected(hop: Hop, status: int, location: str) -> Hop:
