@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         Page as Page,
         Priority as Priority,
     )
+    from ropewalk.sdk.renames import renamed_from as renamed_from
     from ropewalk.sdk.settings import Limits as Limits, RetryPolicy as RetryPolicy
     from ropewalk.sdk.tokens import Callback as Callback, TaskToken as TaskToken
     from ropewalk.sdk.tool import Tool as Tool
@@ -54,6 +55,7 @@ _WHERE = {
     "ropewalk.sdk.http": "Response",
     "ropewalk.sdk.options": "Options",
     "ropewalk.sdk.records": "Activity ActivityRef ActivityType Link NewActivity NewNote Note Page Priority",
+    "ropewalk.sdk.renames": "renamed_from",
     "ropewalk.sdk.settings": "Limits RetryPolicy",
     "ropewalk.sdk.tokens": "Callback TaskToken",
     "ropewalk.sdk.tool": "Tool",

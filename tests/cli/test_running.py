@@ -130,7 +130,7 @@ def test_a_version_that_breaks_pending_tasks_is_refused(counter: Cli) -> None:
     counter.write(COUNTER.replace("async def add", "async def plus").replace("self.add", "self.plus"), "counter.py")
     refused = counter.refused("deploy", "counter.py")
     assert refused.type == "LiveCallbacks"
-    assert "add(): instance" in refused.message
+    assert "add(): there is no such method: 1 task of instance" in refused.message
     assert counter.json("deploy", "counter.py", "--force")["version"] == 2
 
 

@@ -223,6 +223,14 @@ def _decline(asked: Asked) -> tuple[int, Any]:
     return 402, {"error": "declined"}
 
 
+async def test_a_new_version_finds_what_the_old_one_made(guide: Guide) -> None:
+    instance = await guide.run("before")
+    assert await guide.runtime.invoke(instance, "deliver") == "an item for inbox"
+    await guide.runtime.deploy(module("after"))
+    assert await guide.runtime.invoke(instance, "deliver") == "a new item for inbox"
+    assert await guide.runtime.get(instance, "seen") == {"count": 3, "since_version": 1}
+
+
 async def test_tools_keep_to_their_own_keys(guide: Guide) -> None:
     instance = await guide.run("tools")
     await guide.runtime.invoke(instance, "visit")

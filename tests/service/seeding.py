@@ -23,7 +23,7 @@ from ropewalk.storage.records import (
     Verdict,
 )
 from ropewalk.storage.sqlite import open_sqlite
-from ropewalk.wire.control import Manifest, Method, OptionField
+from ropewalk.wire.control import Manifest, Method, OptionField, ToolInfo
 from ropewalk.wire.messages import PROTOCOL, Target
 
 NODE = "seed"
@@ -40,15 +40,18 @@ async def opened(path: Path) -> AsyncGenerator[Storage]:
         await storage.close()
 
 
-def manifest(*methods: str, options: list[OptionField] | None = None) -> Manifest:
+def manifest(*methods: str | Method, options: list[OptionField] | None = None) -> Manifest:
     """Return a manifest with these methods; one with a dot is a tool's."""
-    made = [Method(ns=name.rpartition(".")[0], name=name.rpartition(".")[2]) for name in methods]
-    return Manifest(protocol=PROTOCOL, python="3.11", cls="Seed", description="", methods=made, options=options or [])
+    made = [one if isinstance(one, Method) else Method(ns=one.rpartition(".")[0], name=one.rpartition(".")[2]) for one in methods]
+    tools = [ToolInfo(ns=ns, kind="custom") for ns in sorted({one.ns for one in made} - {""})]
+    return Manifest(
+        protocol=PROTOCOL, python="3.11", cls="Seed", description="", methods=made, tools=tools, options=options or []
+    )
 
 
-async def deployed(storage: Storage, name: str, *methods: str) -> str:
+async def deployed(storage: Storage, name: str, *methods: str | Method) -> str:
     """Store a version and return the twist's id."""
-    files = {"twist.py": " ".join(methods).encode()}
+    files = {"twist.py": repr(methods).encode()}
     new = NewVersion(
         name=name, bundle=f"{name}-{len(methods)}", module="twist", manifest=manifest(*methods), files=files, at=CLOCK.now()
     )

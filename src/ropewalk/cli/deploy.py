@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @click.argument("path", default=".", type=click.Path(path_type=Path))
 @click.option("--name", metavar="N", help="The twist's name, instead of the manifest's or the class's.")
 @click.option("--dry-run", is_flag=True, help="Build and check in the sandbox; store nothing.")
-@click.option("--force", is_flag=True, help="Deploy even when live callbacks name methods that are gone.")
+@click.option("--force", is_flag=True, help="Deploy even when that breaks what is live: callbacks, tasks, options.")
 @click.option("--upgrade-packages", is_flag=True, help="Resolve the dependencies anew, to the newest that fit.")
 @click.option("--wait", is_flag=True, help="Wait until every instance is upgraded, running the upgrades here when no node does.")
 @pass_state
@@ -52,7 +52,7 @@ def command(state: State, /, path: Path, name: str | None, wait: bool, **flags: 
 
 async def _deploy(state: State, path: Path, *, name: str | None, dry_run: bool, wait: bool, **flags: bool) -> dict[str, Any]:
     from ropewalk.service.bundles import check_name, pack
-    from ropewalk.service.live_callbacks import BreaksLive
+    from ropewalk.service.gate import BreaksLive
 
     if name is not None:
         check_name(name)
@@ -62,7 +62,8 @@ async def _deploy(state: State, path: Path, *, name: str | None, dry_run: bool, 
             try:
                 result: dict[str, Any] = {**await service.deploy(packed, name=name, dry_run=dry_run, tell=words, **flags)}
             except BreaksLive as error:
-                raise Failed("LiveCallbacks", str(error)) from error
+                breaks = [breakage.shape() for breakage in error.breakages]
+                raise Failed("LiveCallbacks", str(error), document={"breaks": breaks}) from error
     if wait and result.get("upgrading"):
         await _see_upgrades_through(state, result)
     return result
@@ -102,6 +103,9 @@ def _tell(result: dict[str, Any]) -> None:
         say(f"{name} can be deployed as version {version}. Nothing was stored.")
     else:
         say(f"Deployed {name} version {version}.")
+    for breakage in result.get("breaks", ()):
+        count = len(breakage["instances"])
+        say(safe(f"This breaks {breakage['method']} of {count} instance{'s' if count > 1 else ''}: {breakage['why']}."))
     for permission in result["permissions"]:
         added = "  (new)" if permission in result["permissions_added"] else ""
         click.echo(f"  {safe(permission)}{added}")

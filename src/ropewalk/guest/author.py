@@ -27,6 +27,7 @@ from ropewalk.guest.randomness import note_generators, stop_noting
 from ropewalk.sdk.checks import seconds
 from ropewalk.sdk.methods import Method, methods_of
 from ropewalk.sdk.options import Options, option_fields
+from ropewalk.sdk.renames import former_names
 from ropewalk.sdk.settings import Limits, RetryPolicy
 from ropewalk.sdk.tool import BuiltIn, Tool, given_options
 from ropewalk.sdk.twist import Twist
@@ -243,7 +244,25 @@ def _check_unit(cls: type[Unit]) -> None:
                 raise BadTwist(
                     f"{cls.__name__}.{name} is the class {value.__name__} itself: write {name} = {value.__name__}(...)"
                 )
-    _methods(cls)
+    _check_former_names(cls, _methods(cls))
+
+
+def _check_former_names(cls: type[Unit], methods: dict[str, Method]) -> None:
+    """Check that each name means one method, present or former, and that only what is called back by its name had another."""
+    taken = {name: name for name in methods}
+    for name, method in methods.items():
+        where = f"{_place(method.function)}{cls.__name__}.{name}"
+        if method.former and (name in LIFECYCLE or name in _HOOKS):
+            raise BadTwist(f"{where} is renamed_from {method.former[0]!r}: the runtime calls it by its own name alone")
+        for former in dict.fromkeys(method.former):
+            if former in taken:
+                raise BadTwist(
+                    f"{where} is renamed_from {former!r}, which is {cls.__name__}.{taken[former]}'s: a name means one method"
+                )
+            taken[former] = name
+    for name, value in ((name, value) for base in cls.__mro__ for name, value in vars(base).items()):
+        if isinstance(value, types.FunctionType) and not inspect.iscoroutinefunction(value) and former_names(value):
+            raise BadTwist(f"{_place(value)}{cls.__name__}.{name} has former names and is not async: write async def {name}(...)")
 
 
 def _check_called(cls: type, name: str, value: object) -> None:
@@ -420,6 +439,7 @@ def _method_info(ns: str, method: Method) -> MethodInfo:
         parameters=[
             Parameter(name=p.name, kind=p.kind.name, required=p.default is p.empty and p.kind not in _REST) for p in parameters
         ],
+        renamed_from=sorted(set(method.former)),
     )
 
 

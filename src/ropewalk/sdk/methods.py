@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from ropewalk.errors import NotSerializable
+from ropewalk.sdk.renames import former_names
 from ropewalk.sdk.values import decode, encode
 from ropewalk.wire.messages import Json
 
@@ -37,11 +38,23 @@ class Method:
         NameError, or what else resolving its annotations raises.
     """
 
-    __slots__ = ("_by_name", "_maximum", "_positional", "_required", "_rest", "_rest_by_name", "function", "name", "signature")
+    __slots__ = (
+        "_by_name",
+        "_maximum",
+        "_positional",
+        "_required",
+        "_rest",
+        "_rest_by_name",
+        "former",
+        "function",
+        "name",
+        "signature",
+    )
 
     def __init__(self, name: str, function: AsyncMethod) -> None:
         self.name = name
         self.function = function
+        self.former = former_names(function)
         hints = typing.get_type_hints(function, include_extras=True)
         parameters = list(inspect.signature(function).parameters.values())[1:]
         positional = [parameter for parameter in parameters if parameter.kind in _POSITIONAL]
@@ -142,6 +155,13 @@ def methods_of(cls: type) -> dict[str, Method]:
     if found is None:
         found = _methods[cls] = _collect(cls)
     return found
+
+
+def method_called(cls: type, name: str) -> Method | None:
+    """Return the method that a class has under this name, or that had it before; None when there is none."""
+    methods = methods_of(cls)
+    found = methods.get(name)
+    return found or next((method for method in methods.values() if name in method.former), None)
 
 
 _methods: dict[type, dict[str, Method]] = {}

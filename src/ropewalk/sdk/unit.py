@@ -15,7 +15,7 @@ from ropewalk.errors import CallbackNotFound
 from ropewalk.sdk.checks import check_batch, check_key, check_prefix, micros, positive_seconds, seconds
 from ropewalk.sdk.execution import Execution
 from ropewalk.sdk.host import Host, Running
-from ropewalk.sdk.methods import Method, bound_json, methods_of
+from ropewalk.sdk.methods import Method, bound_json, method_called, methods_of
 from ropewalk.sdk.records import Priority, priority_of
 from ropewalk.sdk.store_view import ASK
 from ropewalk.sdk.tokens import CALLBACK_PREFIX, Callback, TaskToken
@@ -383,7 +383,7 @@ def find_target(running: Running, target: Target) -> tuple[Unit, Method]:
 
 
 def _method(unit: Unit, name: str) -> Method:
-    found = methods_of(type(unit)).get(name)
+    found = method_called(type(unit), name)
     if found is None:
         known = "which is not async def" if callable(getattr(type(unit), name, None)) else "which is not there"
         raise CallbackNotFound(f"{type(unit).__qualname__}.{name:.80} cannot be called back: it names a method {known}")

@@ -16,6 +16,7 @@ from ropewalk.egress.patterns import BadPattern
 from ropewalk.errors import InvalidValue
 from ropewalk.sandbox.interface import Limits, RefusedImport
 from ropewalk.service.packages import Package
+from ropewalk.service.signatures import signature_of
 from ropewalk.wire.control import Manifest, ToolInfo
 from ropewalk.wire.messages import PROTOCOL, Json
 
@@ -36,6 +37,7 @@ class Deployed(TypedDict, total=False):
     dry_run: bool
     upgrading: list[str]
     packages: list[Package]
+    breaks: list[dict[str, Any]]
 
 
 def check_manifest(manifest: Manifest, limits: Limits) -> None:
@@ -50,9 +52,7 @@ def check_manifest(manifest: Manifest, limits: Limits) -> None:
         )
     _check_limits(manifest, limits)
     _check_retry(manifest)
-    for method in manifest.methods:
-        if not _NAME.fullmatch(method.name):
-            raise _refused(f"{method.name!r} is no name of a method")
+    _check_methods(manifest)
     for option in manifest.options:
         if option.default is not None:
             _check_json(option.default, object, f"the default of the option {option.name!r}")
@@ -101,6 +101,21 @@ def _check_retry(manifest: Manifest) -> None:
             f"retry: attempts={retry.attempts}, first={retry.first}, maximum={retry.maximum} cannot be: "
             "attempts go from 1 to 1,000, and 0 ≤ first ≤ maximum ≤ 30 days"
         )
+
+
+def _check_methods(manifest: Manifest) -> None:
+    taken: set[tuple[str, str]] = set()
+    for method in manifest.methods:
+        for name in (method.name, *method.renamed_from):
+            if not _NAME.fullmatch(name):
+                raise _refused(f"{name!r} is no name of a method")
+            if (method.ns, name) in taken:
+                raise _refused(f"{name!r} names two methods, or one twice: a name, present or former, means one method")
+            taken.add((method.ns, name))
+        try:
+            signature_of(method)
+        except ValueError as error:
+            raise _refused(f"the parameters of {method.name}() cannot be: {error}") from None
 
 
 def _check_tool(manifest: Manifest, tool: ToolInfo) -> None:

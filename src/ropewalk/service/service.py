@@ -21,7 +21,7 @@ from ropewalk.sandbox.source import ForkSource
 from ropewalk.service import bundles, doorbell, packages
 from ropewalk.service.config import Settings
 from ropewalk.service.deploying import Deployed, check_manifest, check_options, permissions
-from ropewalk.service.live_callbacks import check_live
+from ropewalk.service.gate import BreaksLive, breakages
 from ropewalk.service.membership import live_nodes
 from ropewalk.service.packages import Tell, Trees
 from ropewalk.storage.interface import DoesNotApply, Storage, StorageUnavailable, StorageUnusable
@@ -150,7 +150,7 @@ class Service:
         Raises:
             BundleError: its packages cannot be had; nothing was stored.
             RefusedImport: the author's module or manifest cannot be; nothing was stored.
-            BreaksLive: live callbacks or tasks name methods that the version does not have, and not `force`; nothing was stored.
+            BreaksLive: it would break what is live of instances, and not `force`; nothing was stored.
         """
         built, trees, manifest, twist_name = await self._build(packed, name or packed.name, upgrade_packages, tell)
         latest = await self._latest(twist_name)
@@ -165,8 +165,11 @@ class Service:
         )
         if latest is not None and latest.bundle == built.digest and latest.manifest == manifest:
             return {**result, "version": latest.number, "unchanged": True}
-        if latest is not None and not force:
-            await check_live(self.storage, latest, manifest, twist_name)
+        broken = [] if latest is None else await breakages(self.storage, latest.twist, manifest, tell)
+        if broken and not force:
+            raise BreaksLive(twist_name, broken)
+        if broken:
+            result["breaks"] = [breakage.shape() for breakage in broken]
         if dry_run:
             return {**result, "dry_run": True}
         for digest, files in trees.items():

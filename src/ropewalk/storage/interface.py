@@ -43,6 +43,7 @@ from ropewalk.storage.records import (
     StorageStats,
     Suspension,
     Twist,
+    Use,
     Version,
     Workload,
 )
@@ -128,6 +129,10 @@ class Storage(Protocol):
 
     async def instances(self) -> list[Instance]:
         """All instances that are not deactivated, newest first."""
+        ...
+
+    async def live_uses(self, instance: str) -> list[Use]:
+        """What of an instance names methods: callbacks and events that are not over, grouped by what they ask of the method."""
         ...
 
     async def begin_upgrades(self, twist: str, version: int, executions: Sequence[NewExecution]) -> None:

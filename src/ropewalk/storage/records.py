@@ -72,6 +72,22 @@ class NewVersion(Kept, frozen=True, kw_only=True):
     at: Micros
 
 
+class Use(Kept, frozen=True, kw_only=True):
+    """What is live of an instance and names a method: `count` callbacks, or events that are not over, of one shape.
+
+    `kind` is `callback`, or the trigger of the events. An event brings `event` arguments, None for a callback: that depends on who calls.
+    Then come `positions` bound ones, and those bound by `names`; `positions` is None when what is kept of them cannot be read.
+    """
+
+    kind: str
+    ns: str
+    method: str
+    event: int | None
+    positions: int | None
+    names: tuple[str, ...]
+    count: int
+
+
 # ── Instances ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -100,11 +100,12 @@ class Parameter(Record, frozen=True, kw_only=True):
 
 
 class Method(Record, frozen=True, kw_only=True):
-    """A coroutine method of the twist or of the tool at `ns`."""
+    """A coroutine method of the twist or of the tool at `ns`, with the names that it had in older versions."""
 
     ns: str
     name: str
     parameters: list[Parameter] = []
+    renamed_from: list[str] = []
 
 
 class OptionField(Record, frozen=True, kw_only=True):

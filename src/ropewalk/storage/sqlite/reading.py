@@ -29,6 +29,7 @@ from ropewalk.storage.records import (
     OwnedActivity,
     Twist,
     Usage,
+    Use,
     Version,
     Workload,
 )
@@ -39,6 +40,7 @@ from ropewalk.storage.sqlite.errors import translate
 from ropewalk.storage.sqlite.keys import DATA_KEY, DATA_KEYS, MASTER_KEY
 from ropewalk.storage.sqlite.prefixes import after_prefix
 from ropewalk.storage.sqlite.rows import ATTEMPT, EXECUTION, INSTANCE, InstanceState, attempt_record, execution_record
+from ropewalk.storage.sqlite.uses import USES, use_record
 from ropewalk.wire.messages import Json, NoteRecord, PriorityRecord, Target
 
 _keys = msgspec.json.encode
@@ -100,6 +102,10 @@ class Reader:
     def instances(self) -> list[Instance]:
         """All instances, newest first."""
         return [InstanceState(*row).record() for row in self._rows(_INSTANCES)]
+
+    def live_uses(self, instance: str) -> list[Use]:
+        """What of an instance names methods."""
+        return [use_record(row) for statement in USES for row in self._rows(statement, (instance,))]
 
     # ── Keys ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 

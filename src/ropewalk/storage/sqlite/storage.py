@@ -36,6 +36,7 @@ from ropewalk.storage.records import (
     StorageStats,
     Suspension,
     Twist,
+    Use,
     Version,
     Workload,
 )
@@ -108,6 +109,10 @@ class SqliteStorage:
     async def instances(self) -> list[Instance]:
         """All instances."""
         return self._read.instances()
+
+    async def live_uses(self, instance: str) -> list[Use]:
+        """What of an instance names methods."""
+        return self._read.live_uses(instance)
 
     async def begin_upgrades(self, twist: str, version: int, executions: Sequence[NewExecution]) -> None:
         """Have instances run `upgrade`."""
