@@ -124,10 +124,15 @@ def test_what_is_no_duration(text: object) -> None:
 
 
 def test_patterns_are_comma_separated_or_an_array(tmp_path: Path) -> None:
-    wanted = ("http://127.0.0.1:*/*", "http://10.0.0.1/*")
-    assert load({}, {"ROPEWALK_ALLOW_PRIVATE": "http://127.0.0.1:*/*, http://10.0.0.1/*,"}, tmp_path).allow_private == wanted
-    (tmp_path / "ropewalk.toml").write_text('allow_private = ["http://127.0.0.1:*/*", "http://10.0.0.1/*"]\n')
+    wanted = ("http://127.0.0.1:8080/*", "http://10.0.0.1/*")
+    assert load({}, {"ROPEWALK_ALLOW_PRIVATE": "http://127.0.0.1:8080/*, http://10.0.0.1/*,"}, tmp_path).allow_private == wanted
+    (tmp_path / "ropewalk.toml").write_text('allow_private = ["http://127.0.0.1:8080/*", "http://10.0.0.1/*"]\n')
     assert load({}, {}, tmp_path).allow_private == wanted
+
+
+def test_a_pattern_that_is_none_is_told(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"allow_private .*'http://127.0.0.1:\*/\*' is no URL pattern: .*port"):
+        load({}, {"ROPEWALK_ALLOW_PRIVATE": "http://127.0.0.1:*/*"}, tmp_path)
 
 
 def test_an_unknown_variable_names_the_nearest(tmp_path: Path) -> None:

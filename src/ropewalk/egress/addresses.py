@@ -1,4 +1,4 @@
-"""Which IP addresses are public: the only ones that a twist reaches unless its operator says otherwise.
+"""Which IP addresses and names are public: the only ones that a twist reaches unless its operator says otherwise.
 
 An own table, since the standard library's `is_global` differs from release to release. Sources: IANA's IPv4 and IPv6 Special-Purpose
 Address Registries (RFC 6890; what is not "Globally Reachable: True" there is not public here), RFC 5771 and RFC 4291 (multicast),
@@ -63,6 +63,13 @@ _SPECIAL: Final = {
     "ff00::/8": "multicast",
 }
 
+_SPECIAL_NAMES: Final = {
+    "localhost": "loopback",  # RFC 6761, 6.3
+    "local": "link-local",  # RFC 6762, 3
+    "home.arpa": "a home network",  # RFC 8375
+    "internal": "private use, clouds' metadata among it",  # ICANN Board resolution 2024.07.29.06
+}
+
 _GLOBAL_UNICAST: Final = IPv6Network("2000::/3")
 _NAT64: Final = IPv6Network("64:ff9b::/96")
 _ISATAP: Final = (0x0000_5EFE, 0x0200_5EFE)
@@ -89,6 +96,16 @@ def why_not_public(address: Address) -> str | None:
     if address in _GLOBAL_UNICAST or address in _NAT64:
         return None
     return "not assigned for global unicast (outside 2000::/3)"
+
+
+def why_name_not_public(host: str) -> str | None:
+    """Return what kind of name this is when it or one above it is kept for private use, such as `loopback (localhost)`; else None.
+
+    Whatever it resolves to here and now: such names have no meaning that is the same for everyone.
+    """
+    labels = host.split(".")
+    tails = (".".join(labels[-count:]) for count in (1, 2))
+    return next((f"{_SPECIAL_NAMES[tail]} ({tail})" for tail in tails if tail in _SPECIAL_NAMES), None)
 
 
 def _embedded(address: IPv6Address) -> IPv4Address | None:

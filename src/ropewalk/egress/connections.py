@@ -23,6 +23,7 @@ import certifi
 import httpcore
 from msgspec import Struct
 
+from ropewalk.egress.addresses import why_name_not_public
 from ropewalk.egress.guard import why_refused
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
@@ -34,6 +35,10 @@ _RESOLVERS: Final = 16
 
 class Refused(Exception):
     """The host leads to an address that is not public; the message is its kind."""
+
+
+class Unreachable(httpcore.ConnectError):
+    """The host has no address."""
 
 
 class Bounds(Struct, frozen=True, kw_only=True):
@@ -107,6 +112,32 @@ class SystemResolver:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
+async def judged_addresses(host: str, port: int, resolve: Resolve, *, private: bool) -> list[str]:
+    """Return the addresses to which a connection to `host` may be made, best first.
+
+    Args:
+        host: a name or an address, as `urls` brings it.
+        port: what is connected to there.
+        resolve: asked once, unless the host is an address.
+        private: whether addresses may be private.
+
+    Raises:
+        Refused: one of them is not public.
+        Unreachable: there are none.
+    """
+    if not private and (why := why_name_not_public(host)):
+        raise Refused(why)
+    try:
+        answers = [host] if _is_address(host) else await resolve(host, port)
+    except OSError as error:
+        raise Unreachable(f"the name {host} cannot be resolved: {error.strerror or error}") from None
+    if not answers:
+        raise Unreachable(f"the name {host} has no address")
+    if not private and (why := why_refused(map(ip_address, answers))):
+        raise Refused(why)
+    return answers
+
+
 def verifying_context() -> ssl.SSLContext:
     """Return a context that verifies servers by the system's authorities, or by certifi's where the system has none."""
     context = ssl.create_default_context()
@@ -133,7 +164,7 @@ class _JudgedBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        addresses = await self._judged(host, port)
+        addresses = (await judged_addresses(host, port, self._resolve, private=self._private))[:_ADDRESSES_TRIED]
         for address in addresses[:-1]:
             try:
                 return await self._connect(address, port, timeout)
@@ -148,17 +179,6 @@ class _JudgedBackend(httpcore.AsyncNetworkBackend):
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
-
-    async def _judged(self, host: str, port: int) -> list[str]:
-        try:
-            answers = [host] if _is_address(host) else await self._resolve(host, port)
-        except OSError as error:
-            raise httpcore.ConnectError(f"the name {host} cannot be resolved: {error.strerror or error}") from None
-        if not answers:
-            raise httpcore.ConnectError(f"the name {host} has no address")
-        if not self._private and (why := why_refused(map(ip_address, answers))):
-            raise Refused(why)
-        return answers[:_ADDRESSES_TRIED]
 
     async def _connect(self, address: str, port: int, timeout: float | None) -> httpcore.AsyncNetworkStream:
         stream = await self._connector.connect_tcp(address, port, timeout)

@@ -24,13 +24,17 @@ class Guard(Struct, frozen=True, kw_only=True):
     declared: tuple[Pattern, ...]
     private: tuple[Pattern, ...] = ()
 
+    def matching(self, url: Url) -> list[Pattern]:
+        """Return the declared patterns that match the URL."""
+        return [pattern for pattern in self.declared if pattern.matches(url)]
+
     def admit(self, url: Url) -> bool:
         """Return whether this URL may lead to addresses that are not public.
 
         Raises:
             NetworkDenied: no declared pattern matches it.
         """
-        matching = [pattern for pattern in self.declared if pattern.matches(url)]
+        matching = self.matching(url)
         if not matching:
             declared = ", ".join(pattern.text for pattern in self.declared[:10]) or "none"
             raise NetworkDenied(

@@ -25,7 +25,22 @@ from msgspec import Struct
 
 from ropewalk.egress.urls import BadUrl, Scheme, Url, parse
 
-_PATTERN = re.compile(r"(https?)://(\*\.)?([^/?#@*\\\s]+)(/[^?#*\\\s]*)?(\*)?")
+_PATTERN = re.compile(r"([Hh][Tt][Tt][Pp][Ss]?)://(\*\.)?([^/?#@*\\\s]+)(/[^?#*\\\s]*)?(\*)?")
+_MISTAKES: Final = [
+    (re.compile(mistake), words)
+    for mistake, words in (
+        (r"(?s).*[\s\\]", "it holds a space or a backslash"),
+        (r"\{|.*://\{", "it names an option, and there is none to fill in"),
+        (r"(?i)(?!https?://)", "it begins neither with https:// nor with http://"),
+        (r".*[?#]", "it has a query or a fragment, which patterns do not match: leave it out"),
+        (r".*//[^/]*@", "it has a user name"),
+        (r".*//[^/]*:\*", "a port is a number, and without one it is the scheme's own"),
+        (r".*//\*(/|$)", "any host is *, alone"),
+        (r".*//.[^/]*\*|.*//\*[^.]", "in a host * stands only at its beginning, before a dot"),
+        (r".*\*", "in a path * stands only at its end, after a slash"),
+    )
+]
+
 _DECODINGS: Final = 8
 _UNRESERVED = re.compile(r"%(?:4[1-9a-fA-F]|5[0-9aA]|6[1-9a-fA-F]|7[0-9aA]|3[0-9]|2[dDeE]|5[fF]|7[eE])")
 # Bytes that are in no well-formed UTF-8 but that lax decoders turn into dots and slashes.
@@ -84,8 +99,10 @@ def parse_pattern(text: str) -> Pattern:
         return Pattern(text=text)
     parts = _PATTERN.fullmatch(text)
     if parts is None or (parts[5] and not (parts[4] or "").endswith("/")):
+        why = next((words for mistake, words in _MISTAKES if mistake.match(text)), "it has no host")
         raise BadPattern(
-            f"{text[:200]!r} is no URL pattern: write *, https://api.example.com/*, https://api.example.com/v1/* or https://*.example.com"
+            f"{text[:200]!r} is no URL pattern: {why}. "
+            "Write *, https://api.example.com/*, https://api.example.com/v1/* or https://*.example.com"
         )
     try:
         url = parse(f"{parts[1]}://{parts[3]}{parts[4] or '/'}")

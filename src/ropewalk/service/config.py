@@ -252,11 +252,17 @@ def _database(value: object) -> str:
 
 
 def _patterns(value: object) -> tuple[str, ...]:
-    """Return URL patterns from comma-separated text or an array."""
+    """Return URL patterns from comma-separated text or an array. Raises ValueError when one is none."""
     given: Iterable[object] = value.split(",") if isinstance(value, str) else cast("Iterable[object]", value)
     if not isinstance(value, str | list | tuple) or not all(isinstance(item, str) for item in given):
         raise ValueError("is no list of URL patterns")
-    return tuple(stripped for item in given if (stripped := str(item).strip()))
+    patterns = tuple(stripped for item in given if (stripped := str(item).strip()))
+    if patterns:
+        from ropewalk.egress.patterns import parse_pattern  # brings tables of Unicode along, which most commands do without
+
+        for pattern in patterns:
+            parse_pattern(pattern)
+    return patterns
 
 
 def _keys(value: object) -> tuple[str, ...]:

@@ -52,6 +52,7 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
         "doctor": "Check this host's isolation and the database's health.",
         "key": "Make, show and rotate the master key of secrets.",
         "config": "Show every setting and where its value comes from.",
+        "egress": "Ask the guard that every HTTP request of a twist has to pass.",
     },
 }
 """Every command with its summary, as the help shows them. The module of the same name holds it, as `command`."""
