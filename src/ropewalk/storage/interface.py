@@ -251,6 +251,14 @@ class Storage(Protocol):
         """The ended attempts of an execution, oldest first."""
         ...
 
+    async def recorded(self, execution: str) -> list[int]:
+        """The numbers of an execution's attempts that have a record, rising."""
+        ...
+
+    async def record(self, execution: str, attempt: int) -> bytes | None:
+        """The sealed record of an attempt, None when there is none (any more)."""
+        ...
+
     async def retry(self, execution: str, at: Micros) -> None:
         """Queue a dead, failed or backing-off execution again, with its attempts counted anew. An activation's makes its failed
         instance `activating`. Raises DoesNotApply when it is none of these.
@@ -389,7 +397,14 @@ class Storage(Protocol):
         ...
 
     async def forget(self, limit: int, before: Micros) -> int:
-        """Remove up to `limit` executions that were over before a time, with their attempts and logs; returns how many there were."""
+        """Remove up to `limit` executions that were over before a time, with all that tells of them; returns how many there were."""
+        ...
+
+    async def forget_records(self, limit: int, before: Micros) -> int:
+        """Remove up to `limit` records of attempts that were over before a time, oldest first; returns how many there were.
+
+        What an instance has of them beyond `StorageLimits.record_bytes` goes with the settlements that bring more.
+        """
         ...
 
     def changed(self) -> bool:

@@ -404,7 +404,7 @@ class Settlement(Kept, frozen=True, kw_only=True):
 
     Conditional on `epoch`. With `claim_next` the instance's next ready execution is claimed in the same transaction, or else the lease
     is given back. The instance moves with its lifecycle: a settled `activate` makes it active or failed, `upgrade` moves its version,
-    `deactivate` removes it.
+    `deactivate` removes it. `record` is the sealed record of the attempt, where one is kept.
     """
 
     node: str
@@ -417,6 +417,7 @@ class Settlement(Kept, frozen=True, kw_only=True):
     logs: list[LogLine]
     claim_next: bool
     at: Micros
+    record: bytes | None = None
 
 
 class Part(Kept, frozen=True, kw_only=True):
@@ -519,14 +520,15 @@ class Workload(Kept, frozen=True, kw_only=True):
 
 
 class StorageLimits(Kept, frozen=True, kw_only=True):
-    """What one instance may keep: pending executions and their bytes, bytes of its store, callbacks. And what it may start: executions at
-    its `pace`, so many in 24 hours, and chains of tasks so deep.
+    """What one instance may keep: pending executions and their bytes, bytes of its store, callbacks, bytes of records. And what it may
+    start: executions at its `pace`, so many in 24 hours, and chains of tasks so deep.
     """
 
     pending: int = 200_000
     pending_bytes: int = 512 * 1024 * 1024
     store_bytes: int = 100 * 1024 * 1024
     callbacks: int = 100_000
+    record_bytes: int = 64 * 1024 * 1024
     pace: Pace = Pace(burst=1_000, rate=10.0)
     daily: int = 50_000
     chain: int = 10_000

@@ -176,6 +176,15 @@ class Reader:
             attempts.append(Attempt(number=attempt, version=version, node=node, usage=_usage(usage), status="succeeded"))
         return attempts
 
+    def recorded(self, execution: str) -> list[int]:
+        """The attempts of an execution that have a record."""
+        return [number for (number,) in self._rows(RECORDED, (execution,))]
+
+    def record(self, execution: str, attempt: int) -> bytes | None:
+        """The sealed record of an attempt."""
+        row = self._row(RECORD, (execution, attempt))
+        return None if row is None else row[0]
+
     def find(self, kind: str, prefix: str) -> list[str]:
         """Ids that begin with `prefix`, at most 10."""
         return [id_ for (id_,) in self._rows(_FIND[kind], (prefix, after_prefix(prefix)))]

@@ -40,7 +40,7 @@ _LOAD: Final = f"SELECT {INSTANCE} FROM instances i CROSS JOIN twists t ON t.id 
 _SAVE: Final = """
     UPDATE instances SET version = ?, target_version = ?, status = ?, options = ?, secret = ?, upgrade_error = ?, epoch = ?, node = ?,
         running = ?, held = ?, wake_at = ?, served = ?, next_seq = ?, pending = ?, pending_bytes = ?, store_bytes = ?, callbacks = ?,
-        pace_at = ?, spent = ?, suspension = ?
+        pace_at = ?, spent = ?, suspension = ?, record_bytes = ?
     WHERE id = ?
     """
 
@@ -91,6 +91,7 @@ def save(tx: Transaction, state: InstanceState, at: Micros) -> None:
             state.pace_at,
             state.spent,
             state.suspension,
+            state.record_bytes,
             state.id,
         ),
     )

@@ -14,6 +14,7 @@ from ropewalk.storage.sqlite.committer import Transaction
 from ropewalk.storage.sqlite.effects import apply_effects
 from ropewalk.storage.sqlite.lifecycle import attempt_failed, execution_over, is_superseded
 from ropewalk.storage.sqlite.logs import keep_logs
+from ropewalk.storage.sqlite.recording import keep_record
 from ropewalk.storage.sqlite.rows import INSTANCE, InstanceState, error_text
 from ropewalk.storage.sqlite.scheduling import give_back, save, start_next
 
@@ -37,6 +38,7 @@ def settle(tx: Transaction, settlement: Settlement) -> Settled:
     apply_effects(tx, state, settlement.effects, at)
     keep_logs(tx, state.id, running.n, settlement.logs)
     keep_attempt(tx, running.n, settlement.attempt)
+    keep_record(tx, state, running.n, settlement)
     give_back(state)
     _conclude(tx, state, running, settlement)
     claimed = start_next(tx, state, settlement.node, at) if settlement.claim_next else None

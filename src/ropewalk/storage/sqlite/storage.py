@@ -40,7 +40,19 @@ from ropewalk.storage.records import (
     Version,
     Workload,
 )
-from ropewalk.storage.sqlite import audit, claiming, deploying, executions, keys, lifecycle, nodes, settling, upkeep, workspace
+from ropewalk.storage.sqlite import (
+    audit,
+    claiming,
+    deploying,
+    executions,
+    keys,
+    lifecycle,
+    nodes,
+    recording,
+    settling,
+    upkeep,
+    workspace,
+)
 from ropewalk.storage.sqlite.committer import Committer
 from ropewalk.storage.sqlite.driver import Connection
 from ropewalk.storage.sqlite.effects import LONG, are_heavy
@@ -172,7 +184,7 @@ class SqliteStorage:
 
     async def settle(self, settlement: Settlement) -> Settled:
         """End an attempt."""
-        heavy = are_heavy(settlement.effects)
+        heavy = are_heavy(settlement.effects) or len(settlement.record or b"") > LONG
         return await self._write(lambda tx: settling.settle(tx, settlement), heavy=heavy)
 
     async def commit_part(self, part: Part) -> Instance:
@@ -206,6 +218,14 @@ class SqliteStorage:
     async def attempts(self, execution: str) -> list[Attempt]:
         """The ended attempts of an execution."""
         return self._read.attempts(execution)
+
+    async def recorded(self, execution: str) -> list[int]:
+        """The attempts of an execution that have a record."""
+        return self._read.recorded(execution)
+
+    async def record(self, execution: str, attempt: int) -> bytes | None:
+        """The sealed record of an attempt."""
+        return self._read.record(execution, attempt)
 
     async def retry(self, execution: str, at: Micros) -> None:
         """Queue an execution again."""
@@ -336,6 +356,10 @@ class SqliteStorage:
     async def forget(self, limit: int, before: Micros) -> int:
         """Remove executions of long ago."""
         return await self._write(lambda tx: upkeep.forget(tx, limit, before), promised=False, heavy=True)
+
+    async def forget_records(self, limit: int, before: Micros) -> int:
+        """Remove records of long ago."""
+        return await self._write(lambda tx: recording.forget_records(tx, limit, before), promised=False, heavy=True)
 
     def changed(self) -> bool:
         """Whether another process wrote."""

@@ -8,6 +8,7 @@ from typing import Final
 from ropewalk.clock import Micros
 from ropewalk.storage.sqlite.committer import Transaction
 from ropewalk.storage.sqlite.lifecycle import cancel_some
+from ropewalk.storage.sqlite.recording import drop_records
 
 _GONE: Final = """
     SELECT id FROM instances INDEXED BY instances_resting
@@ -22,8 +23,10 @@ _ERASE_CALLBACKS: Final = """
     DELETE FROM callbacks WHERE (instance, token) IN (SELECT instance, token FROM callbacks WHERE instance = ? LIMIT ?)
     """
 
+_ERASE_RECORDS: Final = "DELETE FROM records WHERE n IN (SELECT n FROM records WHERE instance = ? LIMIT ?)"
+
 _ERASED: Final = """
-    UPDATE instances SET status = 'erased', pending = 0, pending_bytes = 0, store_bytes = 0, callbacks = 0 WHERE id = ?
+    UPDATE instances SET status = 'erased', pending = 0, pending_bytes = 0, store_bytes = 0, callbacks = 0, record_bytes = 0 WHERE id = ?
     """
 
 
@@ -31,7 +34,7 @@ def erase(tx: Transaction, limit: int, at: Micros) -> int:
     """Erase up to `limit` rows of deactivated instances, and cancel what still waits of them; returns how many there were."""
     left = limit
     while left > 0 and (instance := tx.value(_GONE)) is not None:
-        for statement in (_ERASE_VALUES, _ERASE_CALLBACKS):
+        for statement in (_ERASE_VALUES, _ERASE_CALLBACKS, _ERASE_RECORDS):
             tx.run(statement, (instance, left))
             left -= tx.changed()
         left -= cancel_some(tx, instance, left, at)[0]
@@ -64,7 +67,7 @@ _OVER: Final = """
             SELECT 1 FROM instances AS i WHERE i.id = x.instance AND i.status <> 'erased'
         ))
         ORDER BY finished_at LIMIT ?
-    ) RETURNING n
+    ) RETURNING n, instance
     """
 
 _TELLING_OF_EXECUTIONS: Final = ("payloads", "attempts", "logs")
@@ -78,5 +81,6 @@ def forget(tx: Transaction, limit: int, before: Micros) -> int:
     """
     removed = tx.rows(_OVER, (before, limit))
     for table in _TELLING_OF_EXECUTIONS:
-        tx.run_many(f"DELETE FROM {table} WHERE execution = ?", removed)
+        tx.run_many(f"DELETE FROM {table} WHERE execution = ?", [(number,) for number, _ in removed])
+    drop_records(tx, [(instance, number) for number, instance in removed])
     return len(removed)

@@ -1,0 +1,72 @@
+"""Replaces what is secret in the messages of an attempt, before they are kept.
+
+Headers that carry credentials lose their value, in requests and in answers. What was replaced is told in words, so that a replay that
+needs it can say so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+from msgspec.structs import replace
+
+from ropewalk.vault.redaction import HIDDEN
+from ropewalk.wire.messages import Answer, Failure, Fetch, HttpAnswer
+
+CREDENTIALS: Final = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie"})
+"""Headers whose values are never kept, in lower case."""
+
+_FETCH: Final = b"\xa5fetch"
+"""How a fetch begins, after the byte that says how many elements it has."""
+
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode_fetch: Final = msgspec.msgpack.Decoder(Fetch).decode
+_decode_reply: Final = msgspec.msgpack.Decoder(Answer | Failure).decode
+_decode_answer: Final = msgspec.msgpack.Decoder(HttpAnswer).decode
+
+Headers = list[tuple[str, str]]
+
+
+def hide(messages: Sequence[bytes]) -> tuple[list[bytes], list[str]]:
+    """Return the messages without what is secret in them, and what that was."""
+    kept = list(messages)
+    fetches: dict[int, Fetch] = {}
+    hidden: list[str] = []
+    for place, message in enumerate(messages):
+        if message[1:7] == _FETCH:
+            fetch = _decode_fetch(message)
+            fetches[fetch.id] = fetch
+            kept[place] = _hide_in_fetch(message, fetch, hidden)
+        elif fetches and _is_reply(message):
+            reply = _decode_reply(message)
+            asked = fetches.pop(reply.id, None)
+            if asked is not None and isinstance(reply, Answer):
+                kept[place] = _hide_in_answer(message, reply, asked, hidden)
+    return kept, hidden
+
+
+def without_credentials(headers: Headers) -> tuple[Headers, list[str]]:
+    """Return headers with the values of credentials replaced, and the names of those, in lower case."""
+    names = [name.lower() for name, _ in headers if name.lower() in CREDENTIALS]
+    return [(name, HIDDEN if name.lower() in CREDENTIALS else value) for name, value in headers], names
+
+
+def _hide_in_fetch(message: bytes, fetch: Fetch, hidden: list[str]) -> bytes:
+    headers, names = without_credentials(fetch.headers)
+    hidden += [f"the header {name} of {fetch.method} {fetch.url}" for name in names]
+    return _encode(replace(fetch, headers=headers)) if names else message
+
+
+def _hide_in_answer(message: bytes, reply: Answer, fetch: Fetch, hidden: list[str]) -> bytes:
+    answer = _decode_answer(reply.value)
+    headers, names = without_credentials(answer.headers)
+    if not names:
+        return message
+    hidden += [f"the header {name} in the answer to {fetch.method} {fetch.url}" for name in names]
+    return _encode(Answer(id=reply.id, value=msgspec.Raw(_encode(replace(answer, headers=headers)))))
+
+
+def _is_reply(message: bytes) -> bool:
+    return message[1:8] == b"\xa6answer" or message[1:9] == b"\xa7failure"
