@@ -8,7 +8,7 @@
     /flaky/NAME?failures=N&status=S  answers S (503) to the first N requests of NAME, then {"ok": true}
     /silent                          answers only when the server ends
     /large?bytes=N                   N bytes
-Everything that was asked is in `requests`.
+Everything that was asked is in `requests`. Every answer also has the `headers`.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ class Web:
     """The server, to a test."""
 
     url: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
     items: list[dict[str, Any]] = field(default_factory=list)
     requests: list[Asked] = field(default_factory=list)
     failures: Counter[str] = field(default_factory=Counter)
@@ -179,6 +180,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("content-type", "application/octet-stream" if isinstance(content, bytes) else "application/json")
         self.send_header("content-length", str(len(payload)))
+        for name, value in self.asked_of.headers.items():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(payload)
 

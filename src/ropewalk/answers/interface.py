@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ropewalk.answers.throttle import Throttle
     from ropewalk.clock import Clock, Micros
     from ropewalk.egress.fetch import Fetcher
+    from ropewalk.recording.recorder import Recorder
     from ropewalk.storage.interface import Storage
     from ropewalk.wire.control import Manifest, ToolInfo
     from ropewalk.wire.messages import Json, Start
@@ -53,13 +54,14 @@ class AnswerLimits(Struct, frozen=True, kw_only=True):
 
 
 class Host(Struct, frozen=True, kw_only=True):
-    """What answers need of the node."""
+    """What attempts and their answers need of the node. Without a `recorder` no attempt is recorded."""
 
     storage: Storage
     clock: Clock
     fetcher: Fetcher
     egress: Throttle
     limits: AnswerLimits
+    recorder: Recorder | None = None
 
 
 class Session:

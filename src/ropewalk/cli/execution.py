@@ -38,8 +38,9 @@ async def _shape(state: State, text: str) -> Shape:
         found = await find_execution(service.storage, text)
         attempts = await service.storage.attempts(found.id)
         logs = await service.storage.logs(LogQuery(execution=found.id))
+        recorded = await service.storage.recorded(found.id)
         names = {twist.id: twist.name for twist in await service.storage.twists()}
-    return execution_shape(found, attempts, logs, names)
+    return execution_shape(found, attempts, logs, names, recorded)
 
 
 def _print(shape: Shape) -> None:

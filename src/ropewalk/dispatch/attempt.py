@@ -19,7 +19,7 @@ import msgspec
 from ropewalk import errors
 from ropewalk.answers.interface import Host, LeaseOver, Session
 from ropewalk.answers.table import AHEAD, ANSWERS, WAITING
-from ropewalk.dispatch.outcome import Cancelled, Ending, Failed, Fenced, Lost, Outcome, Succeeded
+from ropewalk.dispatch.outcome import Cancelled, Ending, Failed, Fenced, Lost, Outcome, Succeeded, described
 from ropewalk.dispatch.versions import LoadedVersion
 from ropewalk.queue.retries import Failure
 from ropewalk.sandbox.interface import Ended, Process, Source
@@ -89,6 +89,7 @@ class Attempt:
         self._session = Session(host, claim, loaded.manifest, holds_lease)
         self._process: Process | None = None
         self._taker: asyncio.Task[Any] | None = None
+        self._tape = None if host.recorder is None else host.recorder.tape()
         self._started_at = host.clock.now()
         self._requests = 0
         self._logs: list[LogLine] = []
@@ -129,7 +130,7 @@ class Attempt:
         """Have the process run the execution and return how it ended. The process has ended, or is about to, when this returns."""
         self._process = process
         self._started_at = self._host.clock.now()
-        process.listen(self._on_message, self._on_end)
+        process.listen(self._on_message, self._on_end, None if self._tape is None else self._tape.take)
         try:
             self._session.start = self._start_message(await self._small_store())
             process.start(self._session.start, self._loaded.limits)
@@ -142,7 +143,12 @@ class Attempt:
         assert self._ending is not None
         assert self._usage is not None
         return Outcome(
-            claim=self.claim, ending=self._ending, usage=self._usage, effects=self._session.effects, logs=self._take_logs()
+            claim=self.claim,
+            ending=self._ending,
+            usage=self._usage,
+            effects=self._session.effects,
+            logs=self._take_logs(),
+            record=await self._record(self._ending),
         )
 
     def end(self, ending: Fenced | Cancelled | Lost) -> None:
@@ -408,6 +414,14 @@ class Attempt:
             task.cancel()
         left = [*self._waiting.values(), *(task for task in (self._commit, self._flushing) if task is not None)]
         await asyncio.gather(*left, return_exceptions=True)
+
+    async def _record(self, ending: Ending) -> bytes | None:
+        """Return the sealed record of what was said, of an attempt whose end is settled."""
+        recorder, tape = self._host.recorder, self._tape
+        if recorder is None or tape is None or isinstance(ending, Lost | Fenced):
+            return None
+        status, error = described(ending)
+        return await recorder.record(tape, self.claim, status, error)
 
     def _take_logs(self) -> list[LogLine]:
         """Return the lines that are not stored yet, once."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from msgspec import Struct
 
 from ropewalk.queue.retries import Failure
@@ -44,7 +46,8 @@ Ending = Succeeded | Failed | Cancelled | Lost | Fenced
 class Outcome(Struct, frozen=True, kw_only=True):
     """An attempt that is over.
 
-    `claim` is as it was made, but that `commit()` has counted its tries anew. `effects` and `logs` are those that are not stored yet.
+    `claim` is as it was made, but that `commit()` has counted its tries anew. `effects` and `logs` are those that are not stored yet,
+    `record` is the sealed record of all of it, where one is kept.
     """
 
     claim: Claim
@@ -52,3 +55,19 @@ class Outcome(Struct, frozen=True, kw_only=True):
     usage: Usage
     effects: list[AnyEffect] = []
     logs: list[LogLine] = []
+    record: bytes | None = None
+
+
+def described(ending: Ending) -> tuple[Literal["succeeded", "failed", "lost", "cancelled"], ErrorInfo | None]:
+    """Return the attempt's status, and its error where it has one."""
+    match ending:
+        case Succeeded():
+            return "succeeded", None
+        case Failed(_, error):
+            return "failed", error
+        case Cancelled(why):
+            return "cancelled", ErrorInfo(type="cancelled", message=why)
+        case Lost(why):
+            return "lost", ErrorInfo(type="node_lost", message=why)
+        case Fenced():
+            return "lost", None

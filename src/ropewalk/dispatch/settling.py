@@ -10,12 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from typing import Literal
 
 from msgspec.structs import replace
 
 from ropewalk.clock import Clock, Micros
-from ropewalk.dispatch.outcome import Cancelled, Ending, Failed, Fenced, Lost, Outcome, Succeeded
+from ropewalk.dispatch.outcome import Cancelled, Failed, Fenced, Lost, Outcome, Succeeded, described
 from ropewalk.queue.retries import Failure, verdict
 from ropewalk.storage.interface import DoesNotApply, Fenced as LeaseLost, Storage, StorageFull, StorageUnavailable
 from ropewalk.storage.records import Attempt, Claim, ErrorInfo, Settlement, Verdict
@@ -53,7 +52,7 @@ class Settler:
 
     def _settlement(self, outcome: Outcome, policy: RetryInfo, *, claim_next: bool) -> Settlement:
         claim, now = outcome.claim, self._clock.now()
-        status, error = _described(outcome.ending)
+        status, error = described(outcome.ending)
         return Settlement(
             node=self._node,
             instance=claim.instance.id,
@@ -72,6 +71,7 @@ class Settler:
             logs=outcome.logs,
             claim_next=claim_next,
             at=now,
+            record=outcome.record,
         )
 
     async def _store(self, settlement: Settlement) -> Claim | None:
@@ -102,21 +102,6 @@ def _judged(outcome: Outcome, policy: RetryInfo, now: Micros) -> Verdict:
             return Verdict(status="retrying", run_at=now + LOST_PAUSE, counted=False)
 
 
-def _described(ending: Ending) -> tuple[Literal["succeeded", "failed", "lost", "cancelled"], ErrorInfo | None]:
-    """Return the attempt's status, and its error where it has one."""
-    match ending:
-        case Succeeded():
-            return "succeeded", None
-        case Failed(_, error):
-            return "failed", error
-        case Cancelled(why):
-            return "cancelled", ErrorInfo(type="cancelled", message=why)
-        case Lost(why):
-            return "lost", ErrorInfo(type="node_lost", message=why)
-        case Fenced():
-            return "lost", None
-
-
 def _as_lost(settlement: Settlement, why: str) -> Settlement:
     """Return the settlement of the same attempt as one that its node lost, without effects."""
     error = ErrorInfo(type="node_lost", message=f"the work could not be stored: {why}")
@@ -126,4 +111,5 @@ def _as_lost(settlement: Settlement, why: str) -> Settlement:
         verdict=Verdict(status="retrying", run_at=settlement.at + LOST_PAUSE, counted=False),
         effects=[],
         claim_next=False,
+        record=None,
     )

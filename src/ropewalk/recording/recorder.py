@@ -46,6 +46,7 @@ class Recorder:
         self._clock = clock
         self._which = which
         self._limit = limit
+        self._complained = ""
 
     def tape(self) -> Tape | None:
         """Return what an attempt is to be taken down on, None when it is not recorded."""
@@ -69,8 +70,15 @@ class Recorder:
         try:
             sealer = await self._vault.sealer(claim.instance.id)
         except (VaultError, StorageError) as problem:
-            _log.warning("execution %s is not recorded: %s", execution.id, problem)
+            self._complain(f"executions are not recorded: {problem}")
             return None
+        self._complained = ""
         if size < _LONG:
             return sealed(record, sealer, execution.id, execution.attempt)
         return await asyncio.to_thread(sealed, record, sealer, execution.id, execution.attempt)
+
+    def _complain(self, text: str) -> None:
+        """Say once what keeps executions from being recorded, not with each of them."""
+        if text != self._complained:
+            self._complained = text
+            _log.warning(text)

@@ -117,6 +117,8 @@ class Figures(Struct, frozen=True, kw_only=True):
 
 OnMessage = Callable[[GuestMessage], None]
 OnEnd = Callable[[Ended], None]
+Tap = Callable[[bytes], None]
+"""Given each message as it was read or sent, before anybody acts on it."""
 
 
 class Process(Protocol):
@@ -132,8 +134,10 @@ class Process(Protocol):
         """Its number on the host."""
         ...
 
-    def listen(self, on_message: OnMessage, on_end: OnEnd) -> None:
-        """Say who is told what the guest says and how it ended. `on_end` is never called from within this or any other method."""
+    def listen(self, on_message: OnMessage, on_end: OnEnd, tap: Tap | None = None) -> None:
+        """Say who is told what the guest says and how it ended, and who takes down what is said. `on_end` is never called from within
+        this or any other method.
+        """
         ...
 
     def start(self, message: HostMessage, limits: Limits) -> None:

@@ -21,7 +21,7 @@ from typing import Final, Protocol
 import msgspec
 
 from ropewalk.sandbox.inspection import Status, read_status
-from ropewalk.sandbox.interface import Ended, Limits, OnEnd, OnMessage, ProcessUsage
+from ropewalk.sandbox.interface import Ended, Limits, OnEnd, OnMessage, ProcessUsage, Tap
 from ropewalk.sandbox.reactor import Reactor
 from ropewalk.sandbox.watch import Bounds, Watch, cpu_seconds
 from ropewalk.wire.bounds import LARGE, decode_large
@@ -86,6 +86,7 @@ class ForkedProcess:
         self._outgoing = bytearray()
         self._on_message: OnMessage | None = None
         self._on_end: OnEnd | None = None
+        self._tap: Tap | None = None
         self._ended: Ended | None = None
         self._watch: Watch | None = None
         self._limits: Limits | None = None
@@ -118,9 +119,9 @@ class ForkedProcess:
         except OSError:
             return False  # it has ended: the connection says so
 
-    def listen(self, on_message: OnMessage, on_end: OnEnd) -> None:
+    def listen(self, on_message: OnMessage, on_end: OnEnd, tap: Tap | None = None) -> None:
         """See `Process.listen`."""
-        self._on_message, self._on_end = on_message, on_end
+        self._on_message, self._on_end, self._tap = on_message, on_end, tap
         if self._ended is not None:
             self._loop.call_soon(on_end, self._ended)
 
@@ -154,7 +155,10 @@ class ForkedProcess:
         """See `Process.send`."""
         if self.over:
             return
-        frames = encode_frames(_encode(message))
+        body = _encode(message)
+        if self._tap is not None:
+            self._tap(body)
+        frames = encode_frames(body)
         if self._outgoing:
             self._keep(frames)
             return
@@ -216,7 +220,10 @@ class ForkedProcess:
     def _take(self, data: bytes) -> None:
         try:
             for body in self._frames.feed(data):
-                self._deliver(_decode(body) if len(body) < LARGE else decode_large(body))
+                message = _decode(body) if len(body) < LARGE else decode_large(body)
+                if self._tap is not None:
+                    self._tap(body)
+                self._deliver(message)
                 if self._state is not _State.RUNNING:
                     return
         except (FrameError, msgspec.MsgspecError, RecursionError, UnicodeDecodeError):

@@ -19,6 +19,7 @@ from typing import Any, Final, cast
 import msgspec
 from msgspec import Struct
 
+from ropewalk.recording.recorder import Recorded
 from ropewalk.sandbox.interface import Limits
 from ropewalk.vault.masters import SHORTEST
 from ropewalk.vault.redaction import HIDDEN
@@ -71,6 +72,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     egress_burst: int = 2_000
     egress_rate: float = 100.0
     keep_executions: float = 30 * 86400.0
+    record: Recorded = "all"
+    keep_records: float = 7 * 86400.0
+    limit_record: int = 1024 * 1024
+    limit_records: int = 64 * 1024 * 1024
     limit_import: int = 256 * 1024 * 1024
     limit_packages: int = 512 * 1024 * 1024
     package_index: str = ""
@@ -244,6 +249,17 @@ def _isolation(value: object) -> Isolation:
     raise ValueError("is neither standard nor strict")
 
 
+_RECORDED: Final[tuple[Recorded, ...]] = ("all", "failed", "none")
+
+
+def _recorded(value: object) -> Recorded:
+    """Return which attempts are recorded."""
+    for recorded in _RECORDED:
+        if value == recorded:
+            return recorded
+    raise ValueError("is neither all, failed nor none")
+
+
 def _database(value: object) -> str:
     """Return a database URL whose form is right."""
     url = _text(value)
@@ -336,6 +352,10 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting("egress_burst", _whole(1, 10**9), "HTTP requests of one instance that may be made at once."),
     Setting("egress_rate", _rate, "HTTP requests of one instance that may be made in a second, once its burst is used up."),
     Setting("keep_executions", parse_duration, "How long executions are kept once they are over, with their attempts and logs."),
+    Setting("record", _recorded, "Which attempts are recorded, so that `replay` can run them again: all, failed or none."),
+    Setting("keep_records", parse_duration, "How long records of attempts are kept."),
+    Setting("limit_record", parse_size, "The record of one attempt; what is beyond is left out, and replay says so."),
+    Setting("limit_records", parse_size, "All records of one instance; the oldest go first."),
     Setting("limit_import", parse_size, "Memory that importing a version's module may take, once for all its executions."),
     Setting("limit_packages", parse_size, "All packages of one version, unpacked."),
     Setting(

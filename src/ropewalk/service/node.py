@@ -20,6 +20,7 @@ from ropewalk.dispatch.dispatcher import Counts, Dispatcher
 from ropewalk.dispatch.versions import Versions
 from ropewalk.egress.fetch import Fetcher
 from ropewalk.egress.patterns import parse_pattern
+from ropewalk.recording.recorder import Recorder
 from ropewalk.sandbox.interface import Figures, Source
 from ropewalk.service.doorbell import SUFFIX, Doorbell
 from ropewalk.service.membership import Membership
@@ -176,9 +177,10 @@ class Node:
             queue_bytes=settings.limit_queue_bytes,
             callbacks=settings.limit_callbacks,
         )
+        recorder = Recorder(service.vault, service.clock, settings.record, settings.limit_record)
         egress = Throttle(Pace(burst=settings.egress_burst, rate=settings.egress_rate), service.clock)
         return Dispatcher(
-            Host(storage=service.storage, clock=service.clock, fetcher=fetcher, egress=egress, limits=limits),
+            Host(storage=service.storage, clock=service.clock, fetcher=fetcher, egress=egress, limits=limits, recorder=recorder),
             source,
             Versions(
                 service.storage,
@@ -223,11 +225,12 @@ class Node:
     async def _remove_some(self) -> int:
         """Remove a batch of each thing whose time is over; returns how much of the largest there was."""
         storage = self._service.storage
-        forgotten = self._service.clock.now() - round(self._service.settings.keep_executions * 1e6)
+        settings, now = self._service.settings, self._service.clock.now()
         return max(
             await storage.erase(_REMOVED_AT_ONCE),
             await storage.sweep(_REMOVED_AT_ONCE),
-            await storage.forget(_REMOVED_AT_ONCE, forgotten),
+            await storage.forget(_REMOVED_AT_ONCE, now - round(settings.keep_executions * 1e6)),
+            await storage.forget_records(_REMOVED_AT_ONCE, now - round(settings.keep_records * 1e6)),
         )
 
 

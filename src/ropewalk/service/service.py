@@ -347,6 +347,7 @@ def storage_limits(settings: Settings) -> StorageLimits:
         pending_bytes=settings.limit_queue_bytes,
         store_bytes=settings.limit_store,
         callbacks=settings.limit_callbacks,
+        record_bytes=settings.limit_records,
         pace=Pace(burst=settings.pace_burst, rate=settings.pace_rate),
         daily=settings.limit_daily,
         chain=settings.limit_chain,

@@ -6,7 +6,7 @@ Ids are text, times ISO 8601 in UTC with a Z, durations and CPU time millisecond
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -144,8 +144,9 @@ def execution_shape(
     attempts: Sequence[Attempt],
     logs: Sequence[NumberedLogLine],
     names: Mapping[str, str],
+    recorded: Collection[int],
 ) -> Shape:
-    """Everything about one execution. `names` gives twists' names by their ids."""
+    """Everything about one execution. `names` gives twists' names by their ids, `recorded` the attempts that have a record."""
     return {
         "id": execution.id,
         "twist": names.get(execution.twist, execution.twist),
@@ -156,7 +157,7 @@ def execution_shape(
         "cause": execution.cause,
         "status": execution.status,
         "attempt": execution.attempt,
-        "attempts": [attempt_shape(attempt) for attempt in attempts],
+        "attempts": [attempt_shape(attempt, recorded=attempt.number in recorded) for attempt in attempts],
         "queued_at": time_shape(execution.queued_at),
         "started_at": time_shape(execution.started_at),
         "finished_at": time_shape(execution.finished_at),
@@ -169,8 +170,8 @@ def execution_shape(
     }
 
 
-def attempt_shape(attempt: Attempt) -> Shape:
-    """One ended attempt of an execution."""
+def attempt_shape(attempt: Attempt, *, recorded: bool) -> Shape:
+    """One ended attempt of an execution, and whether it can be replayed."""
     usage = attempt.usage
     return {
         "attempt": attempt.number,
@@ -184,6 +185,7 @@ def attempt_shape(attempt: Attempt) -> Shape:
         "memory_peak_bytes": usage.memory_peak,
         "requests": usage.requests,
         "error": error_shape(attempt.error),
+        "recorded": recorded,
     }
 
 

@@ -39,6 +39,7 @@ from ropewalk.storage.sqlite.driver import Connection, Row
 from ropewalk.storage.sqlite.errors import translate
 from ropewalk.storage.sqlite.keys import DATA_KEY, DATA_KEYS, MASTER_KEY
 from ropewalk.storage.sqlite.prefixes import after_prefix
+from ropewalk.storage.sqlite.recording import RECORD, RECORDED
 from ropewalk.storage.sqlite.rows import ATTEMPT, EXECUTION, INSTANCE, InstanceState, attempt_record, execution_record
 from ropewalk.storage.sqlite.uses import USES, use_record
 from ropewalk.wire.messages import Json, NoteRecord, PriorityRecord, Target

@@ -12,16 +12,17 @@ from typing import Final
 from ropewalk.clock import Micros
 from ropewalk.storage.records import Settlement
 from ropewalk.storage.sqlite.committer import Transaction
+from ropewalk.storage.sqlite.driver import Row
 from ropewalk.storage.sqlite.rows import InstanceState
 
 RECORDED: Final = """
-    SELECT attempt FROM executions e CROSS JOIN records r ON r.instance = e.instance AND r.execution = e.n
-    WHERE e.id = ? ORDER BY attempt
+    SELECT r.attempt FROM executions e CROSS JOIN records r ON r.instance = e.instance AND r.execution = e.n
+    WHERE e.id = ? ORDER BY r.attempt
     """
 
 RECORD: Final = """
-    SELECT content FROM executions e CROSS JOIN records r ON r.instance = e.instance AND r.execution = e.n
-    WHERE e.id = ? AND attempt = ?
+    SELECT r.content FROM executions e CROSS JOIN records r ON r.instance = e.instance AND r.execution = e.n
+    WHERE e.id = ? AND r.attempt = ?
     """
 
 _KEEP: Final = "INSERT INTO records (instance, execution, attempt, at, content) VALUES (?, ?, ?, ?, ?)"
@@ -68,7 +69,7 @@ def forget_records(tx: Transaction, limit: int, before: Micros) -> int:
     return len(removed)
 
 
-def _no_longer_kept(tx: Transaction, removed: Sequence[Sequence[object]]) -> None:
+def _no_longer_kept(tx: Transaction, removed: Sequence[Row]) -> None:
     freed: Counter[str] = Counter()
     for instance, size in removed:
         freed[instance] += size
