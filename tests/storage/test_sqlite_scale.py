@@ -82,6 +82,8 @@ class Metered:
         _, costs["sweep"] = await self.cost(lambda: self.storage.sweep(10))
         _, costs["erase"] = await self.cost(lambda: self.storage.erase(10))
         _, costs["forget"] = await self.cost(lambda: self.storage.forget(1, START + 1))
+        _, costs["record"] = await self.cost(lambda: self.storage.record(id_, 1))
+        _, costs["forget_records"] = await self.cost(lambda: self.storage.forget_records(1, START))
         _, costs["cancel"] = await self.cost(lambda: self.storage.cancel("later0", self.clock.now()))
         return costs
 

@@ -6,6 +6,7 @@ import random
 from collections.abc import Awaitable, Callable
 
 import pytest
+from msgspec.structs import replace
 
 from ropewalk.storage.interface import DoesNotApply, Fenced, QueueIsFull, StorageUnavailable, UnknownInstance
 from ropewalk.storage.records import (
@@ -124,7 +125,8 @@ class Walk:
         claim = self.claims.pop(self.chance.randrange(len(self.claims)))
         verdict = self.verdict()
         effects = self.effects(claim.instance.id) if verdict.status == "succeeded" else []
-        settlement = self.scene.settlement(claim, verdict, *effects, next=self.chance.random() < 0.5)
+        record = self.chance.choice([None, b"r" * self.chance.randrange(100)])
+        settlement = replace(self.scene.settlement(claim, verdict, *effects, next=self.chance.random() < 0.5), record=record)
         try:
             settled = await self.storage.settle(settlement)
         except DoesNotApply:
@@ -230,6 +232,7 @@ class Walk:
         await self.storage.erase(3)
         await self.storage.sweep(3)
         await self.storage.forget(3, self.scene.clock.now())
+        await self.storage.forget_records(3, self.scene.clock.now() - 10**9)
 
     async def finish(self) -> None:
         """Work off everything that is left, and see that nothing is."""

@@ -159,6 +159,7 @@ class _Counts(Struct):
     pending: dict[str, tuple[int, int]]
     store: dict[str, int]
     callbacks: dict[str, int]
+    records: dict[str, int]
 
     @classmethod
     def of(cls, tx: Transaction) -> _Counts:
@@ -166,17 +167,19 @@ class _Counts(Struct):
             pending={instance: (count, size) for instance, count, size in tx.rows(_PENDING)},
             store=_pairs(tx, "SELECT instance, sum(size) FROM store GROUP BY instance"),
             callbacks=_pairs(tx, "SELECT instance, count(*) FROM callbacks GROUP BY instance"),
+            records=_pairs(tx, "SELECT instance, sum(length(content)) FROM records GROUP BY instance"),
         )
 
     def compare(self, state: InstanceState) -> Iterator[str]:
-        counted = (*self.pending.get(state.id, (0, 0)), self.store.get(state.id, 0), self.callbacks.get(state.id, 0))
-        kept = (state.pending, state.pending_bytes, state.store_bytes, state.callbacks)
+        sums = [counts.get(state.id, 0) for counts in (self.store, self.callbacks, self.records)]
+        counted = (*self.pending.get(state.id, (0, 0)), *sums)
+        kept = (state.pending, state.pending_bytes, state.store_bytes, state.callbacks, state.record_bytes)
         for what, right, wrong in zip(_COUNTED, counted, kept, strict=True):
             if right != wrong:
                 yield f"instance {state.id} has {right:,} {what}, but counts {wrong:,}"
 
 
-_COUNTED: Final = ("pending executions", "bytes of pending executions", "bytes in its store", "callbacks")
+_COUNTED: Final = ("pending executions", "bytes of pending executions", "bytes in its store", "callbacks", "bytes of records")
 
 
 def _pairs(tx: Transaction, sql: str) -> dict[str, Any]:
@@ -246,3 +249,4 @@ def _mend_counts(tx: Transaction, state: InstanceState) -> None:
     state.pending, state.pending_bytes = tx.rows(_COUNT_PENDING, (state.id, "queued", "running", "retrying"))[0]
     state.store_bytes = tx.value("SELECT coalesce(sum(size), 0) FROM store WHERE instance = ?", (state.id,))
     state.callbacks = tx.value("SELECT count(*) FROM callbacks WHERE instance = ?", (state.id,))
+    state.record_bytes = tx.value("SELECT coalesce(sum(length(content)), 0) FROM records WHERE instance = ?", (state.id,))
