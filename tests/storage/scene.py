@@ -101,7 +101,7 @@ class Scene:
 
     # ── Instances ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def activate(self, instance: str = "i1") -> str:
+    async def activate(self, instance: str = "i1", event: NewExecution | None = None) -> str:
         """Store an instance with its activation."""
         await self.storage.activate(
             NewInstance(
@@ -111,7 +111,7 @@ class Scene:
                 priority=self.priority,
                 options=b'{"a":1}',
                 secret=b"secret",
-                activate=self.lifecycle(instance, "activate"),
+                activate=event or self.lifecycle(instance, "activate"),
             )
         )
         return instance

@@ -117,6 +117,20 @@ async def test_with_ordered_nothing_later_runs_before_the_retry(scene: Scene) ->
     assert await scene.run_all() == ["failing", "invoked", "later"]
 
 
+async def test_an_upgrade_that_fails_lets_go_of_nobody_who_is_held(scene: Scene) -> None:
+    instance = await scene.active()
+    await scene.enqueue(instance, "failing")
+    await scene.enqueue(instance, "later")
+    await scene.fail(await scene.claim(), retry_in=100, ordered=True)
+    version = await scene.deploy("b2")
+    await scene.storage.begin_upgrades(scene.twist, version.number, [scene.lifecycle(instance, "upgrade")])
+    await scene.fail(await scene.claim(), retry_in=1, ordered=True)
+    scene.clock.move(1)
+    assert await scene.run_all() == ["upgrade"]
+    scene.clock.move(100)
+    assert await scene.run_all() == ["failing", "later"]
+
+
 async def test_cancelling_an_ordered_retry_lets_the_others_run(scene: Scene) -> None:
     instance = await scene.active()
     failing = await scene.enqueue(instance, "failing")

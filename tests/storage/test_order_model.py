@@ -1,97 +1,263 @@
-"""The order of one instance against a model that knows no database: events, timers, back-off and a clock that is set back."""
+"""The order of one instance's executions against a model that knows no database (G5), whatever is done in whatever order.
+
+Hypothesis chooses what happens. Everything goes through the verbs of storage, under a clock that is moved
+by hand, back as well as forth.
+"""
 
 from __future__ import annotations
 
-import random
+import asyncio
+import tempfile
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
 
-import pytest
-from msgspec import Struct
+from hypothesis import HealthCheck, Phase, settings, strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
-from ropewalk.clock import Micros
-from ropewalk.storage.records import Rank
-from tests.storage.scene import SECOND, Scene
+from ropewalk.storage.interface import Fenced
+from ropewalk.storage.records import Claim, Node, Rank, Suspension
+from ropewalk.storage.sqlite import open_sqlite
+from tests.storage.ordering import Model
+from tests.storage.scene import NODE, SECOND, START, Scene, StillClock
 
-
-class Event(Struct):
-    """An event of the model: a timer while it has `due`, ready once it has `seq`."""
-
-    number: int
-    rank: Rank
-    due: Micros | None = None
-    seq: int = 0
+IN_MEMORY = Path("/dev/shm")
+SECONDS = st.one_of(st.none(), st.integers(-3, 12))
+KEYS = st.sampled_from([None, None, "a", "b"])
 
 
-class Model:
-    """What is waiting, and in which order it became ready."""
+class Place:
+    """A database for all examples: each has an instance of its own in it."""
 
     def __init__(self) -> None:
-        self.waiting: list[Event] = []
-        self.seq = 0
+        self.runner = asyncio.Runner()
+        self.folder = tempfile.TemporaryDirectory(dir=IN_MEMORY if IN_MEMORY.is_dir() else None)
+        self.clock = StillClock()
+        self.numbers = count(1)
+        self.scene: Scene = self.runner.run(self._open())
 
-    def promote(self, now: Micros) -> None:
-        """Make timers that have come due ready, in the order of their times, then of their storing."""
-        due = [event for event in self.waiting if event.due is not None and event.due <= now]
-        for event in sorted(due, key=lambda event: (event.due, event.number)):
-            event.due = None
-            self.make_ready(event)
+    async def _open(self) -> Scene:
+        storage = await open_sqlite(Path(self.folder.name) / "ropewalk.db", clock=self.clock, create=True)
+        scene = Scene(storage, self.clock)
+        await scene.prepare()
+        return scene
 
-    def make_ready(self, event: Event) -> None:
-        """Give an event its place."""
-        self.seq += 1
-        event.seq = self.seq
-
-    def add(self, event: Event, now: Micros) -> None:
-        """Store an event."""
-        if event.due is None or event.due <= now:
-            event.due = None
-            if event.rank == Rank.ORDINARY:
-                self.promote(now)
-            self.make_ready(event)
-        self.waiting.append(event)
-
-    def take(self, now: Micros) -> Event | None:
-        """Start the event that runs next."""
-        self.promote(now)
-        ready = [event for event in self.waiting if event.due is None]
-        if not ready:
-            return None
-        first = min(ready, key=lambda event: (event.rank, event.seq))
-        self.waiting.remove(first)
-        return first
+    def close(self) -> None:
+        """Let go of it: whatever was done, the audit finds nothing wrong."""
+        assert self.runner.run(self.scene.problems()) == []
+        self.runner.run(self.scene.storage.close())
+        self.runner.close()
+        self.folder.cleanup()
 
 
-@pytest.mark.parametrize("seed", range(10))
-async def test_an_instances_order_is_that_of_readiness(scene: Scene, seed: int) -> None:
-    chance, model = random.Random(seed), Model()
-    await scene.active()
-    for number in range(200):
-        now = scene.clock.now()
-        if chance.random() < 0.55:
-            due = chance.choice([None, None, now + chance.randrange(-3, 30) * SECOND])
-            event = Event(number=number, rank=chance.choice([Rank.ORDINARY] * 6 + [Rank.WAITED_FOR]), due=due)
-            await scene.enqueue("i1", str(number), rank=event.rank, run_at=due)
-            model.add(event, now)
-        elif chance.random() < 0.7:
-            await take_one(scene, model, chance)
-        else:
-            scene.clock.move(chance.choice([1, 3, 10, -5]))
-    scene.clock.move(1000)
-    while model.waiting:
-        scene.clock.move(10)
-        await take_one(scene, model, chance)
+class Ordering(RuleBasedStateMachine):
+    """An instance and its model, side by side."""
+
+    place: Place
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scene, self.clock = self.place.scene, self.place.clock
+        self.model = Model()
+        self.claim: Claim | None = None
+        self.number = next(self.place.numbers)
+        self.instance = f"i{self.number}"
+        self.names = count(1)
+        self.activation = self.scene.lifecycle(self.instance, "activate")
+        self.run(self.scene.activate(self.instance, self.activation))
+        self.model.store(self.activation.id, self.now, rank=Rank.BARRIER, trigger="activate")
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Do something with storage."""
+        return self.place.runner.run(work)
+
+    def teardown(self) -> None:
+        """Work off what is left, each in its turn: nothing is stuck."""
+        if self.claim is not None:
+            self.succeed([])
+        if self.model.suspended:
+            self.resume()
+        while self.model.status not in ("failed", "gone"):
+            self.start()
+            if self.claim is not None:
+                self.succeed([])
+            elif times := self.model.times:
+                self.clock.at = max(self.now, min(times))
+            else:
+                break
+        assert self.model.status in ("failed", "gone") or self.model.waiting == []
+
+    # ── Words for what the rules say ──────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def now(self) -> int:
+        """Wall time."""
+        return self.clock.now()
+
+    def name(self) -> str:
+        """Return a new name of an event."""
+        return f"{self.instance}.{next(self.names)}"
+
+    def time(self, seconds: int | None) -> int | None:
+        """Return a time so many seconds from now."""
+        return None if seconds is None else self.now + seconds * SECOND
+
+    @property
+    def takes_events(self) -> bool:
+        """Whether the instance accepts events."""
+        return self.model.status not in ("deactivating", "gone")
+
+    @contextmanager
+    def settling(self) -> Iterator[Claim]:
+        """Let go of the claim that is held."""
+        assert self.claim is not None
+        claim, self.claim = self.claim, None
+        yield claim
+
+    # ── Events ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @precondition(lambda self: self.takes_events)
+    @rule(seconds=SECONDS, key=KEYS, coalesce=st.booleans())
+    def store(self, seconds: int | None, key: str | None, coalesce: bool) -> None:
+        """An event comes from outside."""
+        name, run_at = self.name(), self.time(seconds)
+        answered_by = self.run(self.scene.enqueue(self.instance, name, id=name, run_at=run_at, key=key, coalesce=coalesce))
+        assert answered_by == self.model.store(name, self.now, due=run_at, key=key, coalesce=coalesce)
+
+    @precondition(lambda self: self.takes_events)
+    @rule(trigger=st.sampled_from(["invoke", "webhook"]))
+    def wait_for(self, trigger: str) -> None:
+        """An event comes whose caller waits: an invoke, or a delivery that is answered with what the method returns."""
+        name = self.name()
+        self.run(self.scene.enqueue(self.instance, name, id=name, trigger=trigger, rank=Rank.WAITED_FOR))
+        self.model.store(name, self.now, rank=Rank.WAITED_FOR, trigger=trigger)
+
+    @rule(seconds=st.sampled_from([1, 2, 5, 5, 20, -1, -30]))
+    def move_clock(self, seconds: int) -> None:
+        """Time passes, or the clock is set back."""
+        self.clock.move(seconds)
+
+    # ── Executions ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @precondition(lambda self: self.claim is None)
+    @rule()
+    def start(self) -> None:
+        """What runs next is what the model says."""
+        expected = self.model.take(self.now)
+        claims = self.run(self.scene.storage.claim(NODE, 1, only=self.instance))
+        assert [claim.execution.id for claim in claims] == ([expected.name] if expected else [])
+        self.claim = claims[0] if claims else None
+
+    @precondition(lambda self: self.claim is not None)
+    @rule(tasks=st.lists(st.tuples(SECONDS, KEYS, st.booleans()), max_size=3))
+    def succeed(self, tasks: list[tuple[int | None, str | None, bool]]) -> None:
+        """What runs ends well, having asked for tasks."""
+        with self.settling() as claim:
+            names = [self.name() for _ in tasks]
+            effects = [
+                self.scene.task(name, seconds=seconds, instance=self.instance, id=name, key=key, coalesce=coalesce)
+                for name, (seconds, key, coalesce) in zip(names, tasks, strict=True)
+            ]
+            self.run(self.scene.succeed(claim, *effects))
+        if self.takes_events:
+            for name, (seconds, key, coalesce) in zip(names, tasks, strict=True):
+                self.model.store(name, self.now, due=self.time(seconds), key=key, coalesce=coalesce)
+        self.model.over(succeeded=True)
+
+    @precondition(lambda self: self.claim is not None)
+    @rule(seconds=st.integers(0, 8), ordered=st.booleans())
+    def fail(self, seconds: int, ordered: bool) -> None:
+        """What runs fails and backs off."""
+        with self.settling() as claim:
+            self.run(self.scene.fail(claim, retry_in=seconds, ordered=ordered))
+        self.model.failed(self.now + seconds * SECOND, ordered=ordered)
+
+    @precondition(lambda self: self.claim is not None)
+    @rule()
+    def give_up(self) -> None:
+        """What runs fails for good."""
+        with self.settling() as claim:
+            self.run(self.scene.fail(claim))
+        self.model.over(succeeded=False)
+
+    @precondition(lambda self: self.claim is not None)
+    @rule()
+    def lose_node(self) -> None:
+        """The node dies and comes back; what it ran can settle no more."""
+        with self.settling() as claim:
+            self.run(self.scene.storage.release(NODE, self.now))
+            self.run(self.scene.storage.register(Node(id=NODE, boot="boot", expires=2000.0, started_at=START)))
+            self.model.lost()
+            assert self.run(refused(self.scene.succeed(claim)))
+
+    # ── What people do ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @precondition(lambda self: any(event.rank > Rank.BARRIER for event in self.model.waiting))
+    @rule(place=st.integers(0, 50))
+    def cancel(self, place: int) -> None:
+        """A waiting event is cancelled."""
+        ordinary = [event for event in self.model.waiting if event.rank > Rank.BARRIER]
+        event = ordinary[place % len(ordinary)]
+        assert self.run(self.scene.storage.cancel(event.name, self.now))
+        self.model.cancel(event)
+
+    @precondition(lambda self: self.model.status not in ("gone", "deactivating"))
+    @rule()
+    def suspend(self) -> None:
+        """Nothing more runs until `resume`."""
+        self.run(self.scene.storage.suspend(self.instance, Suspension(reason="why not", since=self.now)))
+        self.model.suspended = True
+
+    @precondition(lambda self: self.model.suspended)
+    @rule()
+    def resume(self) -> None:
+        """Everything runs again."""
+        assert self.run(self.scene.storage.resume(self.instance, self.now))
+        self.model.suspended = False
+
+    @precondition(lambda self: self.model.status != "gone")
+    @rule()
+    def deploy(self) -> None:
+        """A new version: `upgrade` goes first."""
+        version = self.run(self.scene.deploy(self.name()))
+        event = self.scene.lifecycle(self.instance, "upgrade")
+        self.run(self.scene.storage.begin_upgrades(self.scene.twist, version.number, [event]))
+        self.model.upgrade(event.id, self.now)
+
+    @precondition(lambda self: self.model.status not in ("gone", "deactivating"))
+    @rule()
+    def deactivate(self) -> None:
+        """The instance leaves: `deactivate` goes before everything."""
+        event = self.scene.lifecycle(self.instance, "deactivate")
+        self.run(self.scene.storage.begin_deactivation(event))
+        self.model.deactivate(event.id, self.now)
 
 
-async def take_one(scene: Scene, model: Model, chance: random.Random) -> None:
-    """Run what is next, on either side; now and then it fails and steps aside."""
-    now = scene.clock.now()
-    expected = model.take(now)
-    claims = await scene.storage.claim("node-1", 1)
-    assert [claim.execution.target.method for claim in claims] == ([str(expected.number)] if expected else [])
-    if not claims or expected is None:
-        return
-    if chance.random() < 0.25:
-        await scene.fail(claims[0], retry_in=7)
-        expected.due, expected.rank = now + 7 * SECOND, min(expected.rank, Rank.RETURNING)
-        model.waiting.append(expected)
-    else:
-        await scene.succeed(claims[0])
+async def refused(settling: Coroutine[Any, Any, object]) -> bool:
+    """Whether a settlement is refused because its lease is lost."""
+    try:
+        await settling
+    except Fenced:
+        return True
+    return False
+
+
+def test_whatever_happens_what_runs_next_is_what_the_model_says() -> None:
+    Ordering.place = Place()
+    try:
+        run_state_machine_as_test(Ordering, settings=EXAMPLES)
+    finally:
+        Ordering.place.close()
+
+
+# Shrinking takes minutes: add Phase.shrink when something is found.
+EXAMPLES = settings(
+    max_examples=80,
+    stateful_step_count=40,
+    deadline=None,
+    derandomize=True,
+    phases=[Phase.generate],
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)

@@ -44,11 +44,11 @@ class Settler:
         if isinstance(outcome.ending, Fenced):
             return None
         try:
-            return await self._store(self._settlement(outcome, policy, claim_next=claim_next))
+            return await self._store(self._settlement(outcome, policy, claim_next=claim_next), policy)
         except DoesNotApply as error:
             text = f"the work could not be committed, and is done again: {error}"
             conflict = Failed(Failure(type="conflict", kind="retry", after=0.0), ErrorInfo(type="conflict", message=text))
-            return await self._store(self._settlement(replace(outcome, ending=conflict), policy, claim_next=claim_next))
+            return await self._store(self._settlement(replace(outcome, ending=conflict), policy, claim_next=claim_next), policy)
 
     def _settlement(self, outcome: Outcome, policy: RetryInfo, *, claim_next: bool) -> Settlement:
         claim, now = outcome.claim, self._clock.now()
@@ -74,7 +74,7 @@ class Settler:
             record=outcome.record,
         )
 
-    async def _store(self, settlement: Settlement) -> Claim | None:
+    async def _store(self, settlement: Settlement, policy: RetryInfo) -> Claim | None:
         """Store a settlement, waiting for storage that cannot take it now."""
         give_up_at = self._clock.boottime() + PATIENCE
         while True:
@@ -85,7 +85,7 @@ class Settler:
             except (StorageFull, StorageUnavailable) as error:
                 log.warning("execution %s cannot be settled yet: %s", settlement.execution, error)
                 if settlement.effects and self._clock.boottime() > give_up_at:
-                    settlement = _as_lost(settlement, str(error))
+                    settlement = _as_lost(settlement, policy, str(error))
                 await asyncio.sleep(_PAUSE)
 
 
@@ -99,16 +99,16 @@ def _judged(outcome: Outcome, policy: RetryInfo, now: Micros) -> Verdict:
         case Cancelled():
             return Verdict(status="cancelled")
         case Lost() | Fenced():
-            return Verdict(status="retrying", run_at=now + LOST_PAUSE, counted=False)
+            return Verdict(status="retrying", run_at=now + LOST_PAUSE, ordered=policy.ordered, counted=False)
 
 
-def _as_lost(settlement: Settlement, why: str) -> Settlement:
+def _as_lost(settlement: Settlement, policy: RetryInfo, why: str) -> Settlement:
     """Return the settlement of the same attempt as one that its node lost, without effects."""
     error = ErrorInfo(type="node_lost", message=f"the work could not be stored: {why}")
     return replace(
         settlement,
         attempt=replace(settlement.attempt, status="lost", error=error),
-        verdict=Verdict(status="retrying", run_at=settlement.at + LOST_PAUSE, counted=False),
+        verdict=Verdict(status="retrying", run_at=settlement.at + LOST_PAUSE, ordered=policy.ordered, counted=False),
         effects=[],
         claim_next=False,
         record=None,

@@ -140,5 +140,5 @@ def _back_off(tx: Transaction, state: InstanceState, running: Running, settlemen
             running.n,
         ),
     )
-    if verdict.ordered:
-        state.held = running.n
+    if verdict.ordered and running.rank > Rank.BARRIER:
+        state.held = running.n  # a barrier has everything wait anyhow, and must not let go of who is held already
