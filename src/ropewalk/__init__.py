@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from ropewalk.sdk.tokens import Callback as Callback, TaskToken as TaskToken
     from ropewalk.sdk.tool import Tool as Tool
     from ropewalk.sdk.twist import Twist as Twist
+    from ropewalk.sdk.webhooks import WebhookRequest as WebhookRequest, WebhookResponse as WebhookResponse
 
 _WHERE = {
     "ropewalk.errors": (
@@ -60,6 +61,7 @@ _WHERE = {
     "ropewalk.sdk.tokens": "Callback TaskToken",
     "ropewalk.sdk.tool": "Tool",
     "ropewalk.sdk.twist": "Twist",
+    "ropewalk.sdk.webhooks": "WebhookRequest WebhookResponse",
 }
 _MODULES = {name: module for module, names in _WHERE.items() for name in names.split()}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -12,6 +13,8 @@ from ropewalk.answers.interface import AnswerLimits, Host, Session
 from ropewalk.answers.throttle import Throttle
 from ropewalk.egress.fetch import Fetcher
 from ropewalk.storage.pace import Pace
+from ropewalk.vault.masters import Masters, new_text
+from ropewalk.vault.vault import Vault
 from ropewalk.wire.control import Manifest, ToolInfo
 from ropewalk.wire.messages import (
     ActivitiesCreate,
@@ -71,6 +74,7 @@ class Author:
             fetcher=Fetcher(),
             egress=Throttle(Pace(burst=1_000, rate=10), scene.clock),
             limits=limits or AnswerLimits(),
+            vault=Vault(scene.storage, Masters((new_text(),), Path("nowhere"))),
         )
         return cls(scene, Session(host, await scene.claim(instance), MANIFEST))
 

@@ -6,6 +6,8 @@ Only the address of the API is put in: `https://api.example.com` becomes the tes
 from __future__ import annotations
 
 import builtins
+import hmac
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from ropewalk.sandbox.source import ForkSource
 from tests.docs.blocks import ROOT, blocks, module
 from tests.harness.runtime import Runtime, open_runtime
 from tests.harness.web import Asked, Web
+from tests.webhooks.conftest import open_station
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -246,3 +249,30 @@ async def test_the_first_twist_of_the_readme(guide: Guide) -> None:
     await guide.runtime.invoke(instance, "greet", "Ada")
     assert await guide.runtime.keys(instance) == ["greeted:Ada", "greeted:world"]
     assert await guide.runtime.titles() == ["Say hello to Ada", "Say hello to world"]
+
+
+# ── Webhooks ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_signed_requests_are_received(guide: Guide) -> None:
+    async with open_station(guide.runtime, guide.web) as station:
+        instance = await guide.run("webhook")
+        (told,) = guide.web.asked("/repos/me/mine/hooks")
+        hook = json.loads(told.body)["config"]
+        body = b'{"action": "opened"}'
+        signature = hmac.new(hook["secret"].encode(), body, "sha256").hexdigest()
+        headers = {"X-Hub-Signature-256": f"sha256={signature}", "Content-Type": "application/json"}
+        assert (await station.client.post(hook["url"], content=body)).status_code == 401
+        assert (await station.client.post(hook["url"], content=body, headers=headers)).status_code == 202
+        await guide.runtime.drain()
+        assert await guide.runtime.logs(instance) == ["issues: opened"]
+        await guide.runtime.deactivate(instance)
+        assert (await station.client.post(hook["url"], content=body, headers=headers)).status_code == 404
+
+
+async def test_a_waiting_sender_is_answered(guide: Guide) -> None:
+    async with open_station(guide.runtime, guide.web) as station:
+        instance = await guide.run("command")
+        url = await guide.runtime.get(instance, "url")
+        answer = await station.client.post(url, data={"command": "/sync"})
+        assert (answer.json(), answer.headers["cache-control"]) == ({"text": "/sync: done."}, "no-store")

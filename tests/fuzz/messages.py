@@ -56,7 +56,7 @@ _HEARD: Final[dict[str, Callable[[str], bool]]] = {
 _TASK: Final = 24
 _NEWEST: Final = 8
 
-_TOOLS: Final = {"Activity": "plot", "Activities": "plot", "Note": "plot", "Fetch": "web"}
+_TOOLS: Final = {"Activity": "plot", "Activities": "plot", "Note": "plot", "Fetch": "web", "Webhook": "web"}
 """The tool that a call is for, by how its name begins."""
 
 _OBJECTS: Final = {"changes": (messages.ActivityRecord, messages.NoteRecord)}

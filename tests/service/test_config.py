@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from ropewalk.service.config import (
-    NOT_APPLIED,
     SETTINGS,
     Settings,
     SettingsError,
@@ -27,9 +26,8 @@ def test_everything_has_a_default(tmp_path: Path) -> None:
 
 
 def test_the_table_names_every_field() -> None:
-    fields = [name for name in Settings.__struct_fields__ if name not in {"sources", "not_applied"}]
+    fields = [name for name in Settings.__struct_fields__ if name != "sources"]
     assert [setting.name for setting in SETTINGS] == fields
-    assert NOT_APPLIED.isdisjoint(fields)
 
 
 def test_every_default_parses_to_itself() -> None:
@@ -158,8 +156,3 @@ def test_a_malformed_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "ropewalk.toml").write_text("port = \n")
     with pytest.raises(SettingsError, match=r"ropewalk\.toml cannot be read"):
         load({}, {}, tmp_path)
-
-
-def test_what_nothing_applies_is_reported_and_not_refused(tmp_path: Path) -> None:
-    settings = load({}, {"ROPEWALK_LIMIT_RESPOND": "5"}, tmp_path)
-    assert settings.not_applied == ("variable ROPEWALK_LIMIT_RESPOND",)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ropewalk.egress.fetch import Fetcher
     from ropewalk.recording.recorder import Recorder
     from ropewalk.storage.interface import Storage
+    from ropewalk.vault.vault import Vault
     from ropewalk.wire.control import Manifest, ToolInfo
     from ropewalk.wire.messages import Json, Start
 
@@ -51,17 +52,23 @@ class AnswerLimits(Struct, frozen=True, kw_only=True):
     queue: int = 200_000
     queue_bytes: int = 512 * MIB
     callbacks: int = 100_000
+    webhooks: int = 1_000
 
 
 class Host(Struct, frozen=True, kw_only=True):
-    """What attempts and their answers need of the node. Without a `recorder` no attempt is recorded."""
+    """What attempts and their answers need of the node. Without a `recorder` no attempt is recorded.
+
+    `public_url` is what webhooks' URLs begin with, "" where only other nodes may know.
+    """
 
     storage: Storage
     clock: Clock
     fetcher: Fetcher
     egress: Throttle
     limits: AnswerLimits
+    vault: Vault
     recorder: Recorder | None = None
+    public_url: str = ""
 
 
 class Session:
@@ -76,6 +83,7 @@ class Session:
     """
 
     __slots__ = (
+        "_asked",
         "_holds_lease",
         "_overlays",
         "_stamped",
@@ -100,6 +108,7 @@ class Session:
         self.effect_bytes = 0
         self._overlays: dict[type[Any], Any] = {}
         self._tasks = 0
+        self._asked: dict[bytes, int] = {}
         self._stamped: Micros = 0
         self._tools: dict[str, ToolInfo] | None = None
 
@@ -124,6 +133,11 @@ class Session:
         """Return the id of a task whose asker does not wait for it, since it knows it."""
         self._tasks += 1
         return self.start.task_id(self._tasks - 1)
+
+    def how_often(self, what: bytes) -> int:
+        """Return how often this was asked, `what` being the same, since the attempt began; 1 at first."""
+        self._asked[what] = often = self._asked.get(what, 0) + 1
+        return often
 
     def tool(self, ns: str) -> ToolInfo | None:
         """Return what the manifest declares at the path `ns`."""

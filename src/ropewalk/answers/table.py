@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ropewalk.answers import callbacks, network, plot, store, tasks
+from ropewalk.answers import callbacks, network, plot, store, tasks, webhooks
 from ropewalk.answers.interface import Answering
 from ropewalk.wire import messages as wire
 
@@ -18,6 +18,8 @@ ANSWERS: dict[type[wire.Call], Answering] = {
     wire.TaskRun: tasks.task_run,
     wire.TaskCancel: tasks.task_cancel,
     wire.Fetch: network.fetch,
+    wire.WebhookCreate: webhooks.webhook_create,
+    wire.WebhookDelete: webhooks.webhook_delete,
     wire.ActivitiesCreate: plot.activities_create,
     wire.ActivityUpdate: plot.activity_update,
     wire.ActivityDelete: plot.activity_delete,
@@ -32,5 +34,5 @@ ANSWERS: dict[type[wire.Call], Answering] = {
 AHEAD: frozenset[type[wire.Call]] = frozenset({wire.StoreWrite, wire.StoreDelete, wire.TaskRun})
 """Calls that a guest need not wait for."""
 
-WAITING: frozenset[type[wire.Call]] = frozenset({wire.Fetch})
-"""Calls whose answers wait for the outside world: they run in tasks of their own."""
+WAITING: frozenset[type[wire.Call]] = frozenset({wire.Fetch, wire.WebhookCreate})
+"""Calls whose answers wait: for the outside world, or for a key to be made. They run in tasks of their own."""

@@ -12,7 +12,7 @@ from ropewalk.answers.store import check_key
 from ropewalk.clock import Micros
 from ropewalk.errors import InvalidValue, QueueFull
 from ropewalk.storage.records import CancelTask, CancelTasks, Enqueue, NewExecution
-from ropewalk.wire.messages import Json, Target, TaskCancel, TaskRun
+from ropewalk.wire.messages import Json, Target, TaskCancel, TaskRun, WebhookCreate
 
 CHAIN_GAP: Micros = 60_000_000
 """A task due within this long of being asked for goes on its asker's chain; a later one begins a new chain."""
@@ -52,7 +52,7 @@ class TaskOverlay:
 
 async def task_run(session: Session, call: TaskRun) -> str:
     """Ask for an execution and return its id, which is the task's token."""
-    target = await _target(session, call)
+    target = await what_to_run(session, call)
     now = session.host.clock.now()
     run_at = _due(call, now)
     if call.key is not None:
@@ -100,9 +100,15 @@ async def task_cancel(session: Session, call: TaskCancel) -> None:
     session.overlay(TaskOverlay).cancel(call.ns, call.token_or_key)
 
 
-async def _target(session: Session, call: TaskRun) -> Target:
+async def what_to_run(session: Session, call: TaskRun | WebhookCreate) -> Target:
+    """Return what a call asks to be run: a method, or a callback with further arguments bound to it.
+
+    Raises:
+        CallbackNotFound: there is no such method or callback.
+        InvalidValue, ValueTooLarge: the arguments are not as they should be.
+    """
     if (call.callback is None) == (call.target is None):
-        raise InvalidValue("a task runs either a callback or a method")
+        raise InvalidValue("it runs either a callback or a method")
     if call.target is not None:
         check_target(session, call.target)
         return call.target

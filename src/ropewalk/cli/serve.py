@@ -19,9 +19,8 @@ from ropewalk.cli.common.state import State, pass_state
 from ropewalk.cli.common.telling import JsonLines, PeoplesLines, tell
 
 if TYPE_CHECKING:
-    from starlette.applications import Starlette
-
     from ropewalk.service.node import Node
+    from ropewalk.web.app import App
 
 log = logging.getLogger("ropewalk.serve")
 
@@ -29,7 +28,7 @@ log = logging.getLogger("ropewalk.serve")
 @click.command(
     "serve",
     cls=Command,
-    settings=["host", "port", "concurrency", *running_settings()],
+    settings=["host", "port", "public_url", "concurrency", *running_settings(), "webhook_burst", "webhook_rate"],
     examples=(
         ("ropewalk serve", "a node of ./ropewalk.db"),
         ("ropewalk serve --concurrency 16 --json", "with JSON log lines on stdout"),
@@ -55,19 +54,25 @@ def command(state: State, role: str) -> None:
 
 async def _serve(state: State, role: str) -> None:
     from ropewalk.service.figures import figures
+    from ropewalk.service.hooks import receiving
     from ropewalk.service.node import Node, NodeLost
+    from ropewalk.sources.watching import Watch
     from ropewalk.web.app import make_app
 
     tell(JsonLines() if state.json else PeoplesLines(), logging.INFO)
     _open_all_files_allowed()
     async with state.service(create=True) as service, AsyncExitStack() as stack:
-        node = Node(service)
+        watch = Watch(service.clock)
+        node = Node(service, settled=watch.tell)
         ready, stop = asyncio.Event(), asyncio.Event()
         _on_signals(node, stop)
         fields = {"node": node.id, "role": role, "database": state.settings.database}
         if role != "worker":
-            app = make_app(lambda: ready.is_set() and not stop.is_set(), lambda: figures(service, node))
+            webhooks = receiving(service, node.wake, watch)
+            app = make_app(lambda: ready.is_set() and not stop.is_set(), lambda: figures(service, node, webhooks), webhooks)
             fields["url"] = await stack.enter_async_context(_listening(app, state))
+            stack.callback(watch.stop)
+            await service.listening_at(fields["url"])
 
         def on_ready() -> None:
             ready.set()
@@ -97,7 +102,7 @@ async def _be(node: Node, role: str, stop: asyncio.Event, on_ready: Callable[[],
 
 
 @asynccontextmanager
-async def _listening(app: Starlette, state: State) -> AsyncGenerator[str]:
+async def _listening(app: App, state: State) -> AsyncGenerator[str]:
     """Serve the application on the address that the settings name; gives its URL."""
     from ropewalk.web.server import listening
 

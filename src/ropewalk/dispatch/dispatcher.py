@@ -62,6 +62,7 @@ class Dispatcher:
         concurrency: executions at once.
         holds_lease: whether this node may still act in the outside world.
         only: limits it to one instance.
+        settled: called with each execution that it has settled.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Dispatcher:
         concurrency: int,
         holds_lease: Callable[[], bool],
         only: str | None = None,
+        settled: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.counts = Counts()
         self._host = host
@@ -84,6 +86,7 @@ class Dispatcher:
         self._concurrency = concurrency
         self._holds_lease = holds_lease
         self._only = only
+        self._settled = settled
         self._settler = Settler(host.storage, host.clock, node)
         self._woken = asyncio.Event()
         self._leases: dict[str, asyncio.Task[None]] = {}
@@ -184,7 +187,9 @@ class Dispatcher:
         outcome = await self._invoke(claim, loaded)
         self._count(outcome.ending)
         goes_on = not self._stopping and self._host.clock.boottime() < until
-        return await self._settler.settle(outcome, loaded.manifest.retry, claim_next=goes_on)
+        following = await self._settler.settle(outcome, loaded.manifest.retry, claim_next=goes_on)
+        self._settled(claim.execution.id)
+        return following
 
     async def _load(self, claim: Claim) -> LoadedVersion | Outcome:
         """Find the version to run; a version whose files are gone or damaged is a failure that a person can mend."""

@@ -20,6 +20,7 @@ from ropewalk.sdk.host import Running
 from ropewalk.sdk.twist import Twist
 from ropewalk.sdk.unit import find_target
 from ropewalk.sdk.values import decode, encode
+from ropewalk.sdk.webhooks import WebhookResponse, request_of
 from ropewalk.wire.messages import Finished, Start
 
 _finished_with_nothing: Final = encode_message(Finished(result=b"null"))
@@ -79,12 +80,17 @@ class Invocation:
         if start.trigger in LIFECYCLE:
             return partial(steps, self._plan, self._running, self._twist, start.trigger)
         unit, method = find_target(self._running, start.target)
-        args, kwargs = method.bind(start.event, start.target.arguments)
+        if start.trigger == "webhook":
+            args, kwargs = method.bind_after([request_of(start.event)], start.target.arguments)
+        else:
+            args, kwargs = method.bind(start.event, start.target.arguments)
         return partial(getattr(unit, method.name), *args, **kwargs)
 
 
 def _finished(result: object, start: Start) -> bytes:
     try:
+        if isinstance(result, WebhookResponse):
+            result = result.record(start.value)
         return encode_message(Finished(result=encode(result, "the result of", start.target.method, start.value)))
     except (NotSerializable, ValueTooLarge) as error:
         return encode_message(raised(error, unretried=True))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from ropewalk.clock import Micros
-from ropewalk.storage.records import Execution, Verdict
+from ropewalk.storage.records import Execution, Rank, Verdict
 from ropewalk.wire.control import RetryInfo
 from ropewalk.wire.messages import Raised
 
@@ -56,7 +56,7 @@ def verdict(execution: Execution, failure: Failure, policy: RetryInfo, now: Micr
     """
     if failure.kind == "give_up":
         return Verdict(status="dead")
-    if failure.kind == "unretried" or execution.trigger == "invoke":
+    if failure.kind == "unretried" or _is_waited_for(execution):
         return Verdict(status="failed")
     if execution.trigger == "deactivate":
         policy = DEACTIVATION
@@ -74,6 +74,11 @@ def delay(failure: Failure, policy: RetryInfo, tries: int, jitter: float) -> flo
         return max(0.0, failure.after)
     waited = jitter * min(policy.maximum, policy.first * 2.0 ** min(tries - 1, 60))
     return max(waited, failure.after or 0.0) if failure.kind == "retry_at_least" else waited
+
+
+def _is_waited_for(execution: Execution) -> bool:
+    """Whether somebody waits for the result of this very execution: a person, or the sender of a webhook's request."""
+    return execution.trigger == "invoke" or (execution.trigger == "webhook" and execution.rank == Rank.WAITED_FOR)
 
 
 def _limited_before(execution: Execution) -> bool:

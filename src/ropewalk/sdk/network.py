@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, ClassVar, Final, cast
+from typing import Any, ClassVar, Final, Literal, cast
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from ropewalk.errors import InvalidValue, ValueTooLarge
 from ropewalk.sdk.checks import positive_seconds
 from ropewalk.sdk.http import Response
+from ropewalk.sdk.tokens import Callback
 from ropewalk.sdk.tool import BuiltIn
+from ropewalk.sdk.unit import AnyMethod, what_an_event_runs
 from ropewalk.sdk.values import encode
-from ropewalk.wire.messages import Fetch, HttpAnswer
+from ropewalk.wire.messages import Fetch, HttpAnswer, WebhookCreate, WebhookDelete
 
 BODY_LIMIT: Final = 12 * 1024 * 1024
 """Most bytes of a request's body: with its envelope it has to fit into one message."""
@@ -81,6 +83,60 @@ class Network(BuiltIn):
         )
         answer: HttpAnswer = await host.call(message)
         return Response(answer, message.method)
+
+    async def create_webhook(
+        self,
+        callback_or_method: Callback | AnyMethod | str,
+        /,
+        *args: object,
+        respond: bool = False,
+        secret: str | None = None,
+        signature: Literal["github", "stripe", "slack", "standard", "hmac-sha256"] | None = None,
+        challenge: Literal["slack", "meta", "microsoft"] | None = None,
+    ) -> str:
+        """Return a new URL whose requests run a method, each in an execution of its own that is durable before it is answered.
+
+        The URL may be given away at once; requests wait until this execution commits, and are refused when it does not.
+
+        Args:
+            callback_or_method: a callback, or a method as `callback` takes it; it is called with the WebhookRequest first.
+            *args: bound arguments; after those of the callback, if it has any.
+            respond: have the sender wait for what the method returns: text, a WebhookResponse, or JSON.
+            secret: what the sender signs its requests with; others are refused then.
+            signature: how it signs them.
+            challenge: whose handshake is answered, by the host, without running anything.
+
+        Raises:
+            CallbackNotFound: there is no such callback or method.
+            TypeError: the arguments cannot fit the method.
+            InvalidValue: a scheme is not known, or the secret cannot be used with it.
+            QueueFull: the instance has as many webhooks as it may.
+        """
+        bound = self._ropewalk
+        host = bound.running.host
+        token, target, arguments = what_an_event_runs(bound, callback_or_method, args, 1)
+        message = WebhookCreate(
+            id=host.next_id(),
+            ns=bound.ns,
+            callback=token,
+            target=target,
+            arguments=arguments,
+            respond=bool(respond),
+            secret=None if secret is None else str(secret),
+            signature=signature,
+            challenge=challenge,
+        )
+        url: str = await host.call(message)
+        return url
+
+    async def delete_webhook(self, url: str) -> None:
+        """Have a webhook take no more requests, by the token in its URL, whatever comes before that; no error when it is gone already.
+
+        What it has received before this execution commits still runs.
+        """
+        bound = self._ropewalk
+        host = bound.running.host
+        await host.call(WebhookDelete(id=host.next_id(), ns=bound.ns, url=str(url)))
 
 
 def with_params(url: object, params: Mapping[str, ParamValue | Sequence[ParamValue]] | None) -> str:

@@ -361,13 +361,29 @@ class Unit:
 
     def _what_to_run(self, given: Callback | AnyMethod | str, args: tuple[object, ...]) -> tuple[str | None, Target | None, Json]:
         """Return a token with further arguments, or a target that holds them."""
+        return self._token_or_target(given, args, lambda method: method.check(len(args), ()))
+
+    def _token_or_target(
+        self, given: Callback | AnyMethod | str, args: tuple[object, ...], check: Callable[[Method], None]
+    ) -> tuple[str | None, Target | None, Json]:
         limit = self._ropewalk.running.start.value
         if isinstance(given, str) and (isinstance(given, Callback) or _is_token(self, given)):
             return str(given), None, bound_json("the callback", args, {}, limit)
         unit, method = self._find(given)
-        method.check(len(args), ())
+        check(method)
         target = _target(unit, method, args, {})
         return None, target, target.arguments
+
+
+def what_an_event_runs(
+    bound: Bound, given: Callback | AnyMethod | str, args: tuple[object, ...], brings: int
+) -> tuple[str | None, Target | None, Json]:
+    """Return what a built-in tool is to have run by events that bring so many arguments, before `args`: a token, or a target.
+
+    A name is that of a method of the unit that declares the tool.
+    """
+    owner = bound.running.units[bound.ns.rpartition(".")[0]]
+    return owner._token_or_target(given, args, lambda method: method.check(brings + len(args), ()))  # noqa: SLF001 — a part of Unit
 
 
 def find_target(running: Running, target: Target) -> tuple[Unit, Method]:

@@ -29,13 +29,8 @@ PREFIX: Final = "ROPEWALK_"
 FILE_NAME: Final = "ropewalk.toml"
 DEFAULT_DATABASE: Final = "sqlite:///./ropewalk.db"
 
-NOT_APPLIED: Final = frozenset(
-    {
-        "limit_respond",
-        "public_url",
-    },
-)
-"""Settings of the public surface that nothing in this release applies. Setting one is reported, not refused."""
+LARGEST_BODY: Final = 24 * 1024 * 1024
+"""Most bytes of a webhook request's body, whatever the setting: in base64, with headers, it has to fit into one message to a process."""
 
 
 class SettingsError(Exception):
@@ -45,7 +40,7 @@ class SettingsError(Exception):
 class Settings(Struct, frozen=True, kw_only=True):
     """The settings in force. Durations are seconds, sizes bytes; `SETTINGS` says what each means.
 
-    `sources` says where each value came from; `not_applied` names what was set although nothing applies it.
+    `sources` says where each value came from.
     """
 
     database: str = DEFAULT_DATABASE
@@ -53,6 +48,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     allow_private: tuple[str, ...] = ()
     host: str = "127.0.0.1"
     port: int = 8420
+    public_url: str = ""
     concurrency: int = 8
     node_memory: int | None = None
     limit_cpu: float = 60.0
@@ -65,6 +61,11 @@ class Settings(Struct, frozen=True, kw_only=True):
     limit_queue: int = 200_000
     limit_queue_bytes: int = 512 * 1024 * 1024
     limit_callbacks: int = 100_000
+    limit_webhooks: int = 1_000
+    limit_webhook_body: int = 5 * 1024 * 1024
+    limit_respond: float = 10.0
+    webhook_burst: int = 50_000
+    webhook_rate: float = 2_000.0
     limit_chain: int = 10_000
     limit_daily: int = 50_000
     pace_burst: int = 1_000
@@ -84,7 +85,6 @@ class Settings(Struct, frozen=True, kw_only=True):
     isolation: Isolation = "standard"
     unsafe_no_sandbox: bool = False
     sources: dict[str, str] = {}
-    not_applied: tuple[str, ...] = ()
 
     @property
     def database_path(self) -> Path:
@@ -223,6 +223,22 @@ def _text(value: object) -> str:
     return value.strip()
 
 
+def _public_url(value: object) -> str:
+    """Return the beginning of URLs, without a slash at its end; "" for what is found out."""
+    url = str(value).strip().rstrip("/")
+    if url and not re.fullmatch(r"https?://[A-Za-z0-9.:_\[\]-]+(/[A-Za-z0-9._~/-]*)?", url):
+        raise ValueError("is no beginning of a URL such as https://hooks.example.com")
+    return url
+
+
+def _size_of_body(value: object) -> int:
+    """Return a size that fits into one message to a process."""
+    size = parse_size(value)
+    if size > LARGEST_BODY:
+        raise ValueError(f"is more than the {LARGEST_BODY:,} bytes that a process can be told of")
+    return size
+
+
 def _index(value: object) -> str:
     """Return the URL of a package index, "" for none."""
     if not isinstance(value, str):
@@ -325,6 +341,11 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     ),
     Setting("host", _text, "The address that `serve` listens on."),
     Setting("port", _whole(0, 65535), "The port that `serve` listens on; 0 takes any free one."),
+    Setting(
+        "public_url",
+        _public_url,
+        "What webhooks' URLs begin with: where the outside reaches a node; else where one last listened.",
+    ),
     Setting("concurrency", _whole(1, 1024), "Executions that a node runs at once."),
     Setting(
         "node_memory",
@@ -341,6 +362,13 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting("limit_queue", _whole(1, 10**9), "Pending executions of one instance."),
     Setting("limit_queue_bytes", parse_size, "Arguments and events of all pending executions of one instance."),
     Setting("limit_callbacks", _whole(1, 10**9), "Callbacks of one instance."),
+    Setting("limit_webhooks", _whole(1, 10**9), "Webhooks of one instance."),
+    Setting("limit_webhook_body", _size_of_body, "The body of one webhook request."),
+    Setting(
+        "limit_respond", parse_duration, "How long a webhook's sender waits for what its method answers; then that is ended."
+    ),
+    Setting("webhook_burst", _whole(1, 10**9), "Webhook requests of one instance that a node takes at once."),
+    Setting("webhook_rate", _rate, "Webhook requests of one instance that a node takes in a second, once the burst is used up."),
     Setting(
         "limit_chain",
         _whole(1, 10**9),
@@ -397,14 +425,10 @@ def load(flags: Mapping[str, object], environ: Mapping[str, str], directory: Pat
     """
     values: dict[str, Any] = {}
     sources = {setting.name: "default" for setting in SETTINGS}
-    not_applied: list[str] = []
     for name, given, source in [*_from_file(directory), *_from_environment(environ), *_from_flags(flags)]:
-        if name in NOT_APPLIED:
-            not_applied.append(source)
-            continue
         values[name] = _parsed(name, given, source)
         sources[name] = source
-    settings = Settings(**values, sources=sources, not_applied=tuple(not_applied))
+    settings = Settings(**values, sources=sources)
     _check_memory(settings)
     return settings
 
@@ -463,8 +487,8 @@ def _relative_to(folder: Path, database: str) -> str:
 
 
 def _known(name: str) -> bool:
-    """Return whether this is the name of a setting, applied or not."""
-    return name in _BY_NAME or name in NOT_APPLIED
+    """Return whether this is the name of a setting."""
+    return name in _BY_NAME
 
 
 def _nearest(name: str, shown: Callable[[str], str]) -> str:

@@ -14,6 +14,9 @@ from pathlib import Path
 
 SUFFIX = ".bell"
 
+EVERY = 0.02
+"""Seconds between two rings of a Ringer."""
+
 
 def ring(folder: Path) -> None:
     """Ring every doorbell of the folder; those that nobody answers any more are left alone."""
@@ -25,6 +28,33 @@ def ring(folder: Path) -> None:
             # A full socket has been rung already; one that refuses belongs to a process that is gone.
             with contextlib.suppress(OSError), _short(bell) as address:
                 sender.sendto(b"!", address)
+
+
+class Ringer:
+    """Rings for what comes often: at once, and then no more than once every `EVERY` seconds.
+
+    Args:
+        folder: where the doorbells are.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._timer: asyncio.TimerHandle | None = None
+        self._again = False
+
+    def ring(self) -> None:
+        """Ring now or soon."""
+        if self._timer is not None:
+            self._again = True
+            return
+        ring(self._folder)
+        self._timer = asyncio.get_running_loop().call_later(EVERY, self._on_time)
+
+    def _on_time(self) -> None:
+        self._timer = None
+        if self._again:
+            self._again = False
+            self.ring()
 
 
 class Doorbell:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from ropewalk.service.node import Node
 from ropewalk.service.service import Service
 from ropewalk.web.app import Figures
+from ropewalk.web.webhooks import Webhooks
 
 
-async def figures(service: Service, node: Node) -> Figures:
+async def figures(service: Service, node: Node, webhooks: Webhooks) -> Figures:
     """Return the figures of this moment."""
     load, stats, counts, room = await service.storage.workload(), service.storage.stats(), node.counts, node.room
     return {
+        **_of_webhooks(webhooks),
         "ropewalk_attempts_total": ("Attempts that ended on this node.", counts.executions),
         "ropewalk_attempts_succeeded_total": ("Attempts that succeeded on this node.", counts.succeeded),
         "ropewalk_attempts_failed_total": ("Attempts that failed on this node.", counts.failed),
@@ -27,4 +29,16 @@ async def figures(service: Service, node: Node) -> Figures:
         "ropewalk_backing_off": ("Executions of the database that wait for a retry.", load.backing_off),
         "ropewalk_storage_commits_total": ("Transactions that this node committed.", stats.commits),
         "ropewalk_storage_syncs_total": ("Times that this node had the disk keep what was written.", stats.syncs),
+    }
+
+
+def _of_webhooks(webhooks: Webhooks) -> Figures:
+    taken, refused = webhooks.taken, dict(webhooks.refused)
+    return {
+        "ropewalk_webhooks_accepted_total": ("Webhook requests that this node stored as events.", taken["accepted"]),
+        "ropewalk_webhooks_duplicate_total": ("Webhook requests that were stored before.", taken["duplicate"]),
+        "ropewalk_webhooks_held_total": ("Webhook requests that waited for the execution that made the webhook.", taken["held"]),
+        "ropewalk_webhooks_handshake_total": ("Handshakes of providers that this node answered.", taken["handshake"]),
+        "ropewalk_webhooks_refused_total": ("Webhook requests that this node refused, by reason.", refused),
+        "ropewalk_webhooks_open": ("Webhook requests that this node is answering.", webhooks.open),
     }

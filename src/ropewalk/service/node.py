@@ -52,11 +52,13 @@ class Node:
     Args:
         service: the database, open.
         only: limits it to one instance.
+        settled: called with each execution that it has settled.
     """
 
-    def __init__(self, service: Service, *, only: str | None = None) -> None:
+    def __init__(self, service: Service, *, only: str | None = None, settled: Callable[[str], None] = lambda _: None) -> None:
         self._service = service
         self._only = only
+        self._settled = settled
         self._lost = asyncio.Event()
         self._membership = Membership(service.storage, service.clock, service.nodes_directory, self._lost.set)
         self._dispatcher: Dispatcher | None = None
@@ -176,11 +178,21 @@ class Node:
             queue=settings.limit_queue,
             queue_bytes=settings.limit_queue_bytes,
             callbacks=settings.limit_callbacks,
+            webhooks=settings.limit_webhooks,
         )
         recorder = Recorder(service.vault, service.clock, settings.record, settings.limit_record)
         egress = Throttle(Pace(burst=settings.egress_burst, rate=settings.egress_rate), service.clock)
         return Dispatcher(
-            Host(storage=service.storage, clock=service.clock, fetcher=fetcher, egress=egress, limits=limits, recorder=recorder),
+            Host(
+                storage=service.storage,
+                clock=service.clock,
+                fetcher=fetcher,
+                egress=egress,
+                limits=limits,
+                vault=service.vault,
+                recorder=recorder,
+                public_url=service.public_url,
+            ),
             source,
             Versions(
                 service.storage,
@@ -193,6 +205,7 @@ class Node:
             concurrency=settings.concurrency,
             holds_lease=self._membership.holds_lease,
             only=self._only,
+            settled=self._settled,
         )
 
     async def _watch_lease(self) -> None:

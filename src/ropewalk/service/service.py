@@ -24,6 +24,7 @@ from ropewalk.service.deploying import Deployed, check_manifest, check_options, 
 from ropewalk.service.gate import BreaksLive, breakages
 from ropewalk.service.membership import live_nodes
 from ropewalk.service.packages import Tell, Trees
+from ropewalk.sources import urls
 from ropewalk.storage.interface import DoesNotApply, Storage, StorageUnavailable, StorageUnusable
 from ropewalk.storage.pace import Pace
 from ropewalk.storage.records import (
@@ -57,6 +58,7 @@ class Service:
     Attributes:
         masters: the master keys at hand.
         vault: what seals and opens secrets of instances.
+        public_url: what webhooks' URLs begin with, "" while that is where another process has listened.
     """
 
     def __init__(self, settings: Settings, storage: Storage, clock: Clock) -> None:
@@ -65,6 +67,7 @@ class Service:
         self.clock = clock
         self.masters = Masters(settings.key, settings.key_file)
         self.vault = Vault(storage, self.masters)
+        self.public_url = settings.public_url
         self._source: ForkSource | None = None
         self._laying_out: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
@@ -100,6 +103,11 @@ class Service:
     def ring(self) -> None:
         """Tell the nodes of this database that there is something new."""
         doorbell.ring(self.nodes_directory)
+
+    async def listening_at(self, url: str) -> None:
+        """Take note of where this process listens: webhooks' URLs begin with that, here and in processes that listen nowhere."""
+        self.public_url = self.settings.public_url or url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+        await self.storage.note_fact(urls.LISTENING, self.public_url)
 
     def has_live_node(self) -> bool:
         """Whether some node, in any process, runs this database's executions now."""

@@ -21,6 +21,7 @@ from typing import Protocol
 
 from ropewalk.clock import Micros
 from ropewalk.storage.records import (
+    Accepted,
     ActivityQuery,
     Attempt as AttemptRecord,
     Claim,
@@ -31,6 +32,7 @@ from ropewalk.storage.records import (
     InstanceStatus,
     LogLine,
     LogQuery,
+    NewDelivery,
     NewExecution,
     NewInstance,
     NewVersion,
@@ -38,6 +40,7 @@ from ropewalk.storage.records import (
     NumberedLogLine,
     OwnedActivity,
     Part,
+    Progress,
     Settled,
     Settlement,
     StorageStats,
@@ -45,6 +48,7 @@ from ropewalk.storage.records import (
     Twist,
     Use,
     Version,
+    Webhook,
     Workload,
 )
 from ropewalk.wire.messages import Json, NoteRecord, PriorityRecord, Target
@@ -64,6 +68,10 @@ class DoesNotApply(StorageError):
 
 class UnknownInstance(StorageError):
     """There is no such instance, or it is deactivated."""
+
+
+class UnknownWebhook(StorageError):
+    """There is no such webhook, or its instance takes no more events."""
 
 
 class QueueIsFull(StorageError):
@@ -235,6 +243,10 @@ class Storage(Protocol):
         """One execution by its whole id."""
         ...
 
+    async def progress(self, execution: str) -> Progress | None:
+        """How far an execution is: what those ask again and again who wait for it."""
+        ...
+
     async def executions(self, query: ExecutionQuery) -> list[Execution]:
         """Executions that became ready or ran, newest first."""
         ...
@@ -313,6 +325,30 @@ class Storage(Protocol):
 
     async def callback_tokens(self, instance: str, ns: str) -> list[str]:
         """The callbacks that `ns` made."""
+        ...
+
+    # Webhooks
+
+    async def webhook(self, instance: str, token: str) -> Webhook | None:
+        """The webhook with this token, unless its instance takes no more events."""
+        ...
+
+    async def webhooks(self, instance: str | None = None) -> list[Webhook]:
+        """All webhooks of an instance, or of all that take events, newest first."""
+        ...
+
+    async def accept(self, new: NewDelivery) -> Accepted:
+        """Store a webhook's delivery, unless it was stored before. Raises UnknownWebhook, QueueIsFull, StorageFull."""
+        ...
+
+    # What is known of the installation
+
+    async def fact(self, name: str) -> str | None:
+        """What was last noted under a name."""
+        ...
+
+    async def note_fact(self, name: str, value: str) -> None:
+        """Note something about this installation that other processes need."""
         ...
 
     # The workspace

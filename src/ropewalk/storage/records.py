@@ -262,6 +262,52 @@ class Claim(Kept, frozen=True, kw_only=True):
     previous_version: int | None = None
 
 
+# ── Webhooks ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Webhook(Kept, frozen=True, kw_only=True):
+    """A URL of an instance's whose requests run `target`. `token` is the part of it that cannot be guessed, `id` names it to people.
+
+    With `respond` the method's result is the answer. `secret` is what senders sign with, by the scheme `signature`; it never leaves the host.
+    `callback` is the one that it was made of, if any.
+    """
+
+    id: str
+    token: str
+    instance: str
+    ns: str
+    target: Target
+    callback: str | None = None
+    respond: bool = False
+    signature: str | None = None
+    secret: bytes | None = None
+    challenge: str | None = None
+    created_at: Micros
+
+
+class NewDelivery(Kept, frozen=True, kw_only=True):
+    """A request that a webhook received, and the execution that will answer it. `delivery` is the sender's own id of it, if it has one."""
+
+    token: str
+    webhook: str
+    delivery: str | None
+    execution: NewExecution
+
+
+class Accepted(Kept, frozen=True, kw_only=True):
+    """A delivery is stored; with `duplicate` it was before, and `execution` is the first one's."""
+
+    execution: str
+    duplicate: bool = False
+
+
+class Progress(Kept, frozen=True, kw_only=True):
+    """How far an execution is, in short."""
+
+    status: ExecutionStatus
+    result: Json | None
+
+
 # ── Effects: what an execution wants to have happened ──────────────────────────────────────────────────────────────────────────
 
 
@@ -332,6 +378,18 @@ class DropCallbacks(Effect, frozen=True, kw_only=True):
     ns: str
 
 
+class PutWebhook(Effect, frozen=True, kw_only=True):
+    """Keep a webhook, over one with the same token."""
+
+    webhook: Webhook
+
+
+class DropWebhook(Effect, frozen=True, kw_only=True):
+    """Forget a webhook of the instance. What it has received already runs."""
+
+    token: str
+
+
 class PutActivity(Effect, frozen=True, kw_only=True):
     """Create an activity. Does not apply when its id, or its source within its priority, is there already."""
 
@@ -374,6 +432,8 @@ AnyEffect = (
     | PutCallback
     | DropCallback
     | DropCallbacks
+    | PutWebhook
+    | DropWebhook
     | PutActivity
     | ChangeActivity
     | DropActivity

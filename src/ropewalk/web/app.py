@@ -1,4 +1,4 @@
-"""The node's HTTP application: whether it lives, whether it is ready, and its figures for Prometheus."""
+"""The node's HTTP application: webhooks, whether it lives, whether it is ready, and its figures for Prometheus."""
 
 from __future__ import annotations
 
@@ -11,16 +11,23 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-Figures = dict[str, tuple[str, float]]
-"""By name: what a figure means, and its value now. Names that end with `_total` only rise."""
+from ropewalk.sources.urls import PATH
+from ropewalk.web.webhooks import Receive, Scope, Send, Webhooks
+
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+"""An ASGI application."""
+
+Figures = dict[str, tuple[str, float | dict[str, int]]]
+"""By name: what a figure means, and its value now, or its values by reason. Names that end with `_total` only rise."""
 
 
-def make_app(is_ready: Callable[[], bool], figures: Callable[[], Awaitable[Figures]]) -> Starlette:
+def make_app(is_ready: Callable[[], bool], figures: Callable[[], Awaitable[Figures]], webhooks: Webhooks) -> App:
     """Return the application of one node.
 
     Args:
         is_ready: whether the node takes work now.
         figures: its metrics, read for each scrape.
+        webhooks: what answers below `/webhooks/`, with nothing in between.
     """
 
     async def healthz(_: Request) -> Response:
@@ -32,7 +39,13 @@ def make_app(is_ready: Callable[[], bool], figures: Callable[[], Awaitable[Figur
     async def metrics(_: Request) -> Response:
         return Response(exposition(await figures()), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    return Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)])
+    others = Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)])
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        is_webhook = scope["type"] == "http" and scope["path"].startswith(PATH)
+        await (webhooks if is_webhook else others)(scope, receive, send)
+
+    return app
 
 
 def exposition(figures: Figures) -> bytes:
@@ -42,7 +55,12 @@ def exposition(figures: Figures) -> bytes:
     return generate_latest(registry)
 
 
-def _metric(name: str, text: str, value: float) -> Metric:
+def _metric(name: str, text: str, value: float | dict[str, int]) -> Metric:
+    if isinstance(value, dict):
+        by_reason = CounterMetricFamily(name, text, labels=["reason"])
+        for reason, count in sorted(value.items()):
+            by_reason.add_metric([reason], count)
+        return by_reason
     if name.endswith("_total"):
         return CounterMetricFamily(name, text, value=value)
     return GaugeMetricFamily(name, text, value=value)

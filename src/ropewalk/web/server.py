@@ -8,7 +8,8 @@ import socket
 from collections.abc import AsyncIterator, Generator
 
 import uvicorn
-from starlette.applications import Starlette
+
+from ropewalk.web.app import App
 
 
 class _Server(uvicorn.Server):
@@ -21,7 +22,7 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def listening(app: Starlette, host: str, port: int) -> AsyncIterator[str]:
+async def listening(app: App, host: str, port: int) -> AsyncIterator[str]:
     """Serve `app` within the block; gives the URL that it listens on.
 
     Raises:

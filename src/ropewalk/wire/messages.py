@@ -138,6 +138,30 @@ class Page(Record, frozen=True, kw_only=True):
     cursor: str | None = None
 
 
+class RequestRecord(Record, frozen=True, kw_only=True):
+    """A request that came in by a webhook: what its event brings, as JSON, in which bytes are base64.
+
+    `id` is the sender's for this delivery, or else the execution's. `path` is what followed the webhook's token, decoded, and `query` what
+    followed the `?`, as it was sent. Header names are as received, in order, repeats kept; what is no ASCII in them is Latin-1.
+    """
+
+    id: str
+    method: str
+    path: str = ""
+    query: str = ""
+    headers: list[tuple[str, str]] = []
+    body: bytes = b""
+
+
+class AnswerRecord(Record, frozen=True, kw_only=True):
+    """What a method answers a webhook's sender, where it says more than a text or a value: its result, as JSON, bytes as base64."""
+
+    answer_is: Literal["http"]
+    status: int = 200
+    headers: list[tuple[str, str]] = []
+    body: bytes = b""
+
+
 class HttpAnswer(Record, frozen=True, kw_only=True):
     """The answer to a fetch. Header names are as received, in order, repeats kept. `url` is where redirects ended."""
 
@@ -153,7 +177,7 @@ class HttpAnswer(Record, frozen=True, kw_only=True):
 class Start(Message, tag="start", frozen=True, kw_only=True):
     """The event that this process is for: its one and only execution.
 
-    `event` is the JSON array of what the event brings; it goes before the bound arguments. For the lifecycle triggers `target.method`
+    `event` is the JSON array of what the event brings (a webhook's: its RequestRecord); it goes before the bound arguments. For the lifecycle triggers `target.method`
     is their name, and the guest runs the tools' hooks around it. `logs` and `value` are the operator's limits in bytes, of the log and of one
     value, so that the guest can say at once what the host would refuse.
 
@@ -307,6 +331,28 @@ class Fetch(Call, tag="fetch", frozen=True, kw_only=True):
     timeout: float = 30.0
 
 
+class WebhookCreate(Call, tag="webhook.create", frozen=True, kw_only=True):
+    """A URL whose requests run a callback or a method, made through the Network tool at `ns`. The names of schemes are the host's.
+
+    `arguments` come after those that are bound to the callback.
+    """
+
+    answer: ClassVar[Any] = str
+    callback: str | None = None
+    target: Target | None = None
+    arguments: Json = b"[[],{}]"
+    respond: bool = False
+    secret: str | None = None
+    signature: str | None = None
+    challenge: str | None = None
+
+
+class WebhookDelete(Call, tag="webhook.delete", frozen=True, kw_only=True):
+    """Have a webhook take no more requests; one that is not there is no error. It is known by its token, wherever in `url` that is."""
+
+    url: str
+
+
 class ActivitiesCreate(Call, tag="activities.create", frozen=True, kw_only=True):
     """Create activities with their notes, or update those whose `source` is in the priority already; answered in order."""
 
@@ -420,6 +466,8 @@ AnyCall = (
     | TaskCancel
     | Commit
     | Fetch
+    | WebhookCreate
+    | WebhookDelete
     | ActivitiesCreate
     | ActivityUpdate
     | ActivityDelete

@@ -42,13 +42,9 @@ class State:
         Raises:
             SettingsError: a setting does not exist or does not fit.
         """
-        from ropewalk.cli.common.output import say
         from ropewalk.service.config import load
 
-        settings = load(self.flags, os.environ, Path.cwd())
-        for source in settings.not_applied:
-            say(f"Note: {source} is set, and nothing in this release applies it.")
-        return settings
+        return load(self.flags, os.environ, Path.cwd())
 
     def service(self, *, create: bool = False) -> AbstractAsyncContextManager[Service]:
         """Open the database; with `create` make it when it is not there."""

@@ -25,13 +25,15 @@ from ropewalk.storage.records import (
     DropCallbacks,
     DropValue,
     DropValues,
+    DropWebhook,
     Enqueue,
     PutActivity,
     PutCallback,
     PutNote,
     PutValue,
+    PutWebhook,
 )
-from ropewalk.storage.sqlite import workspace
+from ropewalk.storage.sqlite import webhooks, workspace
 from ropewalk.storage.sqlite.budgeting import depth_of_task
 from ropewalk.storage.sqlite.committer import Transaction
 from ropewalk.storage.sqlite.prefixes import after_prefix
@@ -207,6 +209,20 @@ def _forget(tx: Transaction, state: InstanceState, token: str, at: Micros) -> No
     if tx.changed():
         state.callbacks -= 1
         _cancel_all(tx, state, tx.rows(_TASKS_OF_CALLBACK, (token, state.id)), at)
+        webhooks.drop_webhooks_of(tx, state.id, token)
+
+
+# ── Webhooks ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _put_webhook(tx: Transaction, state: InstanceState, effect: PutWebhook, at: Micros) -> None:
+    if effect.webhook.instance != state.id:
+        raise DoesNotApply(f"webhook {effect.webhook.id} is of another instance than {state.id}")
+    webhooks.put_webhook(tx, effect.webhook)
+
+
+def _drop_webhook(tx: Transaction, state: InstanceState, effect: DropWebhook, at: Micros) -> None:
+    webhooks.drop_webhook(tx, state.id, effect.token)
 
 
 # ── The workspace ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -242,6 +258,8 @@ _APPLY: dict[type, Callable[[Transaction, InstanceState, Any, Micros], None]] = 
     PutCallback: _put_callback,
     DropCallback: _drop_callback,
     DropCallbacks: _drop_callbacks,
+    PutWebhook: _put_webhook,
+    DropWebhook: _drop_webhook,
     PutActivity: _put_activity,
     ChangeActivity: _change_activity,
     DropActivity: _drop_activity,

@@ -30,13 +30,14 @@ def enqueue(tx: Transaction, new: NewExecution) -> str:
     if state.status == "deactivating":
         raise UnknownInstance(f"instance {new.instance} is being deactivated and takes no more events")
     if new.rank > Rank.BARRIER:
-        _check_room(state, new, tx.limits)
+        check_room(state, new, tx.limits)
     answered_by = add_execution(tx, state, new)
     save(tx, state, new.at)
     return answered_by
 
 
-def _check_room(state: InstanceState, new: NewExecution, limits: StorageLimits) -> None:
+def check_room(state: InstanceState, new: NewExecution, limits: StorageLimits) -> None:
+    """Raise QueueIsFull when the instance has no room for one more event."""
     size = len(new.event) + len(new.target.arguments)
     if state.pending >= limits.pending:
         raise QueueIsFull(f"instance {state.id} has {state.pending:,} pending executions and may have {limits.pending:,}")

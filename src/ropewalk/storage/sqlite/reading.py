@@ -27,10 +27,12 @@ from ropewalk.storage.records import (
     Node,
     NumberedLogLine,
     OwnedActivity,
+    Progress,
     Twist,
     Usage,
     Use,
     Version,
+    Webhook,
     Workload,
 )
 from ropewalk.storage.sqlite import workspace
@@ -42,6 +44,7 @@ from ropewalk.storage.sqlite.prefixes import after_prefix
 from ropewalk.storage.sqlite.recording import RECORD, RECORDED
 from ropewalk.storage.sqlite.rows import ATTEMPT, EXECUTION, INSTANCE, InstanceState, attempt_record, execution_record
 from ropewalk.storage.sqlite.uses import USES, use_record
+from ropewalk.storage.sqlite.webhooks import WEBHOOKS, webhook_record
 from ropewalk.wire.messages import Json, NoteRecord, PriorityRecord, Target
 
 _keys = msgspec.json.encode
@@ -140,6 +143,11 @@ class Reader:
         """One execution."""
         row = self._row(f"SELECT {EXECUTION}, i.twist {_OF_INSTANCE} WHERE e.id = ?", (execution,))
         return None if row is None else execution_record(row, row[-1])
+
+    def progress(self, execution: str) -> Progress | None:
+        """How far an execution is."""
+        row = self._row("SELECT status, result FROM executions WHERE id = ?", (execution,))
+        return None if row is None else Progress(status=row[0], result=row[1])
 
     def executions(self, query: ExecutionQuery) -> list[Execution]:
         """Executions that became ready or ran, newest first."""
@@ -248,6 +256,24 @@ class Reader:
     def callback_tokens(self, instance: str, ns: str) -> list[str]:
         """The callbacks that a namespace made."""
         return [token for (token,) in self._rows("SELECT token FROM callbacks WHERE instance = ? AND ns = ?", (instance, ns))]
+
+    # ── Webhooks ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def webhook(self, instance: str, token: str) -> Webhook | None:
+        """The webhook with this token, unless its instance takes no more events."""
+        row = self._row(f"{WEBHOOKS} AND w.instance = ? AND w.token = ?", (instance, token))
+        return None if row is None else webhook_record(row)
+
+    def webhooks(self, instance: str | None) -> list[Webhook]:
+        """All webhooks, newest first."""
+        condition, bindings = ("", ()) if instance is None else ("AND w.instance = ?", (instance,))
+        rows = self._rows(f"{WEBHOOKS} {condition} ORDER BY w.created_at DESC, w.id", bindings)
+        return [webhook_record(row) for row in rows]
+
+    def fact(self, name: str) -> str | None:
+        """What was last noted under a name."""
+        row = self._row("SELECT value FROM facts WHERE name = ?", (name,))
+        return None if row is None else row[0]
 
     # ── The workspace ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 

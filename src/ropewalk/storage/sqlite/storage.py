@@ -13,6 +13,7 @@ from pathlib import Path
 from ropewalk.clock import Clock, Micros
 from ropewalk.storage.interface import StorageUnusable
 from ropewalk.storage.records import (
+    Accepted,
     ActivityQuery,
     Attempt,
     Claim,
@@ -23,6 +24,7 @@ from ropewalk.storage.records import (
     InstanceStatus,
     LogLine,
     LogQuery,
+    NewDelivery,
     NewExecution,
     NewInstance,
     NewVersion,
@@ -30,6 +32,7 @@ from ropewalk.storage.records import (
     NumberedLogLine,
     OwnedActivity,
     Part,
+    Progress,
     Settled,
     Settlement,
     StorageLimits,
@@ -38,6 +41,7 @@ from ropewalk.storage.records import (
     Twist,
     Use,
     Version,
+    Webhook,
     Workload,
 )
 from ropewalk.storage.sqlite import (
@@ -51,6 +55,7 @@ from ropewalk.storage.sqlite import (
     recording,
     settling,
     upkeep,
+    webhooks,
     workspace,
 )
 from ropewalk.storage.sqlite.committer import Committer
@@ -203,6 +208,10 @@ class SqliteStorage:
         """One execution."""
         return self._read.execution(execution)
 
+    async def progress(self, execution: str) -> Progress | None:
+        """How far an execution is."""
+        return self._read.progress(execution)
+
     async def executions(self, query: ExecutionQuery) -> list[Execution]:
         """Executions, newest first."""
         return self._read.executions(query)
@@ -276,6 +285,28 @@ class SqliteStorage:
     async def callback_tokens(self, instance: str, ns: str) -> list[str]:
         """The callbacks that a namespace made."""
         return self._read.callback_tokens(instance, ns)
+
+    # ── Webhooks ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def webhook(self, instance: str, token: str) -> Webhook | None:
+        """The webhook with this token."""
+        return self._read.webhook(instance, token)
+
+    async def webhooks(self, instance: str | None = None) -> list[Webhook]:
+        """All webhooks."""
+        return self._read.webhooks(instance)
+
+    async def accept(self, new: NewDelivery) -> Accepted:
+        """Store a delivery."""
+        return await self._write(lambda tx: webhooks.accept(tx, new), heavy=len(new.execution.event) > LONG)
+
+    async def fact(self, name: str) -> str | None:
+        """What was last noted under a name."""
+        return self._read.fact(name)
+
+    async def note_fact(self, name: str, value: str) -> None:
+        """Note something about this installation."""
+        await self._write(lambda tx: tx.run("INSERT OR REPLACE INTO facts (name, value) VALUES (?, ?)", (name, value)))
 
     # ── The workspace ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 

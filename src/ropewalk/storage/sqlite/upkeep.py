@@ -25,6 +25,17 @@ _ERASE_CALLBACKS: Final = """
 
 _ERASE_RECORDS: Final = "DELETE FROM records WHERE n IN (SELECT n FROM records WHERE instance = ? LIMIT ?)"
 
+_ERASE_WEBHOOKS: Final = """
+    DELETE FROM webhooks WHERE (instance, token) IN (SELECT instance, token FROM webhooks WHERE instance = ? LIMIT ?)
+    """
+
+_ERASURES: Final = (
+    _ERASE_VALUES,
+    _ERASE_CALLBACKS,
+    _ERASE_RECORDS,
+    _ERASE_WEBHOOKS,
+)
+
 _ERASED: Final = """
     UPDATE instances SET status = 'erased', pending = 0, pending_bytes = 0, store_bytes = 0, callbacks = 0, record_bytes = 0 WHERE id = ?
     """
@@ -34,7 +45,7 @@ def erase(tx: Transaction, limit: int, at: Micros) -> int:
     """Erase up to `limit` rows of deactivated instances, and cancel what still waits of them; returns how many there were."""
     left = limit
     while left > 0 and (instance := tx.value(_GONE)) is not None:
-        for statement in (_ERASE_VALUES, _ERASE_CALLBACKS, _ERASE_RECORDS):
+        for statement in _ERASURES:
             tx.run(statement, (instance, left))
             left -= tx.changed()
         left -= cancel_some(tx, instance, left, at)[0]
@@ -70,7 +81,7 @@ _OVER: Final = """
     ) RETURNING n, instance
     """
 
-_TELLING_OF_EXECUTIONS: Final = ("payloads", "attempts", "logs")
+_TELLING_OF_EXECUTIONS: Final = ("payloads", "attempts", "logs", "deliveries")
 """The tables whose rows belong to the execution in their column of that name."""
 
 

@@ -41,6 +41,9 @@ USES: Final = (
     _grouped(
         "'callback'", "NULL", "SELECT target_ns, method, cast(arguments AS TEXT) AS arguments FROM callbacks WHERE instance = ?1"
     ),
+    _grouped(
+        "'webhook'", "1", "SELECT target_ns, method, cast(arguments AS TEXT) AS arguments FROM webhooks WHERE instance = ?1"
+    ),
     # Those that wait, ready or not, and the one that runs: should it fail, it is tried again in the version that there is then.
     _grouped(
         "trigger",

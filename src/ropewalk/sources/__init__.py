@@ -1,0 +1,1 @@
+"""What turns happenings outside into events."""
