@@ -6,11 +6,15 @@ import io
 import json
 import subprocess
 import sys
+from collections import defaultdict
 from typing import Any
 
+import msgspec
 import pytest
 
+from ropewalk.egress.verdicts import Verdict
 from tests.cli.calling import Ropewalk
+from tests.egress.verdicts import CASES, Case, meaning
 from tests.harness.commands import ROPEWALK
 
 PUBLIC = ("--resolve", "*=93.184.216.34")
@@ -148,3 +152,18 @@ def test_wrong_usage(ropewalk: Ropewalk, arguments: list[str], told: str) -> Non
     assert done.code == 2
     assert told in done.err
     assert done.out == ""
+
+
+def test_command_line_says_the_same(ropewalk: Ropewalk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`egress check --stdin` has a command for each set of patterns, and answers for all of their lines in order."""
+    groups: defaultdict[tuple[tuple[str, ...], tuple[str, ...]], list[Case]] = defaultdict(list)
+    for case in filter(lambda case: case.patterns, CASES):
+        groups[case.patterns, case.private].append(case)
+    for (patterns, private), cases in groups.items():
+        lines = [json.dumps({"url": case.url, "resolve": case.resolve}).encode() for case in cases]
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\n".join(lines))))
+        flags = [word for pattern in patterns for word in ("--pattern", pattern)]
+        done = ropewalk("egress", "check", "--stdin", *flags, *(("--allow-private", ",".join(private)) if private else ()))
+        assert done.code == 0, done.err
+        told = [msgspec.json.decode(line, type=Verdict) for line in done.out.splitlines()]
+        assert [(one.url, meaning(one)) for one in told] == [(case.url, case.expected) for case in cases]

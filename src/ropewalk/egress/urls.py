@@ -16,8 +16,9 @@ from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import Final, Literal
 from urllib.parse import quote
 
-import idna
 from msgspec import Struct
+
+from ropewalk.egress import names
 
 Address = IPv4Address | IPv6Address
 
@@ -146,7 +147,7 @@ def parse_host(raw: str) -> tuple[str, IPv4Address | None]:
     """
     if "%" in raw:
         raise BadUrl("the URL's host holds a percent sign: write the name itself")
-    name = raw.lower() if raw.isascii() else _to_ascii(raw)
+    name = _to_ascii(raw)
     labels = name.removesuffix(".").split(".")
     if not all(map(_LABEL.fullmatch, labels)) or len(name) > 254:
         raise BadUrl(f"the URL's host {raw[:80]!r} is no host name" if raw else "the URL has no host")
@@ -199,11 +200,11 @@ def _port(text: str | None) -> int | None:
 
 
 def _to_ascii(raw: str) -> str:
-    if len(raw) > 253:
+    if len(raw) > 254:
         raise BadUrl(f"the URL's host has {len(raw):,} characters and may have 253")
     try:
-        return idna.encode(raw, uts46=True, std3_rules=True).decode("ascii").lower()
-    except UnicodeError as error:
+        return names.check(raw.lower()) if raw.isascii() else names.to_ascii(raw)
+    except (UnicodeError, ValueError) as error:
         raise BadUrl(f"the URL's host {raw[:80]!r} is no internationalised name: {str(error)[:120]}") from None
 
 

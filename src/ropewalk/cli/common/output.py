@@ -26,6 +26,7 @@ _UNSAFE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb\U000e0000-\U000e0fff]"
 )
 _UNSAFE_IN_A_LINE = re.compile(f"{_UNSAFE.pattern[:-1]}\t\n]")
+_LINE_ENDS = "\x85\u2028\u2029"  # what Unicode ends lines with, and JSON does not escape
 _SHORT_ID = 12
 
 
@@ -38,8 +39,11 @@ def emit(document: object) -> None:
 
 
 def emit_line(document: object) -> None:
-    """Print one object of a stream, on a line of its own."""
-    click.echo(_encoded(document, indent=False))
+    """Print one object of a stream, on a line of its own, by whatever its reader takes for the end of a line."""
+    line = _encoded(document, indent=False)
+    for character in _LINE_ENDS:
+        line = line.replace(character.encode(), f"\\u{ord(character):04x}".encode())
+    click.echo(line)
 
 
 def error_document(failure: Failed) -> bytes:
