@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     )
     from ropewalk.sdk.execution import Execution as Execution
     from ropewalk.sdk.http import Response as Response
+    from ropewalk.sdk.marks import on as on, retry as retry
     from ropewalk.sdk.options import Options as Options
     from ropewalk.sdk.records import (
         Activity as Activity,
@@ -54,6 +55,7 @@ _WHERE = {
     ),
     "ropewalk.sdk.execution": "Execution",
     "ropewalk.sdk.http": "Response",
+    "ropewalk.sdk.marks": "on retry",
     "ropewalk.sdk.options": "Options",
     "ropewalk.sdk.records": "Activity ActivityRef ActivityType Link NewActivity NewNote Note Page Priority",
     "ropewalk.sdk.renames": "renamed_from",

@@ -75,7 +75,8 @@ def test_instances(seeded: Ropewalk) -> None:
 
 def test_tasks(seeded: Ropewalk) -> None:
     (row,) = seeded.json("tasks", "--instance", "aaa")
-    assert list(row) == ["id", "instance", "method", "key", "run_at", "status"]
+    assert list(row) == ["id", "instance", "method", "key", "run_at", "status", "recurring"]
+    assert row["recurring"] is None
     assert (row["id"], row["method"], row["key"], row["status"]) == ("e3", "page", None, "queued")
     assert TIME.fullmatch(row["run_at"])
 

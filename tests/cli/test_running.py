@@ -393,3 +393,40 @@ def test_doctor_without_a_database(tmp_path: Path) -> None:
     assert "no database at" in done.value["error"]["message"]
     assert done.value["isolation"]["below_floor"] is False
     assert list(tmp_path.iterdir()) == []
+
+
+RECURS = """
+from ropewalk import Priority, Twist, on
+
+class Recurs(Twist):
+    async def activate(self, priority: Priority) -> None:
+        await self.schedule_recurring("poll", self.poll, every=3600, catch_up="all")
+
+    async def poll(self) -> None: ...
+
+    @on.schedule("0 9 * * 1-5", tz="Europe/Paris")
+    async def report(self) -> None: ...
+"""
+
+
+def test_recurring_tasks_are_listed_and_cancelled(tmp_path: Path) -> None:
+    cli = Cli(tmp_path)
+    cli.json("deploy", cli.write(RECURS, "recurs.py"))
+    cli.json("activate", "recurs", "--wait")
+    rows = {row["key"]: row for row in cli.json("tasks")}
+    poll, report = rows["poll"], rows["report"]
+    assert (poll["method"], poll["status"], poll["recurring"]["every"], poll["recurring"]["catch_up"]) == (
+        "poll",
+        "queued",
+        3600,
+        "all",
+    )
+    assert (report["recurring"]["cron"], report["recurring"]["tz"]) == ("0 9 * * 1-5", "Europe/Paris")
+    assert poll["run_at"].endswith("Z")
+    shown = cli.run("tasks").out
+    assert "every 3600 s" in shown
+    assert "0 9 * * 1-5 Europe/Paris" in shown
+    cli.write(RECURS.replace("poll", "look"), "recurs.py")
+    assert "1 recurring task of instance" in cli.refused("deploy", "recurs.py").message
+    assert cli.json("cancel", poll["id"][:10]) == {"task": poll["id"], "status": "cancelled"}
+    assert [row["key"] for row in cli.json("tasks")] == ["report"]

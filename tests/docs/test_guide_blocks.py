@@ -126,6 +126,22 @@ async def test_callbacks_run_here_and_later(guide: Guide) -> None:
     assert [one.status for one in await guide.runtime.executions(instance, "report")] == ["succeeded"]
 
 
+# ── Later, and again and again ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_digest_recurs_until_it_is_stopped(guide: Guide) -> None:
+    instance = await guide.run("recurring")
+    await guide.runtime.drain()
+    assert await guide.runtime.get(instance, "seen") == 1
+    await guide.runtime.invoke(instance, "slow_down")
+    guide.runtime.clock.step(seconds=86_400 * 3)
+    await guide.runtime.drain()
+    assert len(await guide.runtime.executions(instance, "write_up")) == 1
+    assert await guide.runtime.get(instance, "seen") == 2
+    await guide.runtime.invoke(instance, "stop")
+    assert {one.key for one in await guide.runtime.storage.recurring(instance)} == {"write_up", "tidy_up"}
+
+
 # ── Batches ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -53,6 +53,7 @@ class AnswerLimits(Struct, frozen=True, kw_only=True):
     queue_bytes: int = 512 * MIB
     callbacks: int = 100_000
     webhooks: int = 1_000
+    recurring: int = 1_000
 
 
 class Host(Struct, frozen=True, kw_only=True):

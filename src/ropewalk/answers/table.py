@@ -16,6 +16,7 @@ ANSWERS: dict[type[wire.Call], Answering] = {
     wire.CallbackResolve: callbacks.callback_resolve,
     wire.CallbackDelete: callbacks.callback_delete,
     wire.TaskRun: tasks.task_run,
+    wire.TaskRecur: tasks.task_recur,
     wire.TaskCancel: tasks.task_cancel,
     wire.Fetch: network.fetch,
     wire.WebhookCreate: webhooks.webhook_create,

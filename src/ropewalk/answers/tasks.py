@@ -10,12 +10,16 @@ from ropewalk.answers.callbacks import check_arguments, check_target, resolve
 from ropewalk.answers.interface import Session
 from ropewalk.answers.store import check_key
 from ropewalk.clock import Micros
-from ropewalk.errors import InvalidValue, QueueFull
-from ropewalk.storage.records import CancelTask, CancelTasks, Enqueue, NewExecution
-from ropewalk.wire.messages import Json, Target, TaskCancel, TaskRun, WebhookCreate
+from ropewalk.errors import InvalidValue, QueueFull, ValueTooLarge
+from ropewalk.storage.records import CancelTask, CancelTasks, Enqueue, NewExecution, PutRecurring
+from ropewalk.storage.recurrence import BadRecurrence, Recurrence, recurrence
+from ropewalk.wire.messages import Json, Target, TaskCancel, TaskRecur, TaskRun, WebhookCreate
 
 CHAIN_GAP: Micros = 60_000_000
 """A task due within this long of being asked for goes on its asker's chain; a later one begins a new chain."""
+
+RECURRING_ARGUMENTS = 16 * 1024
+"""Most bytes of a recurring task's arguments: they are kept for as long as it is."""
 
 _UNBOUND = b"[[],{}]"
 
@@ -26,17 +30,18 @@ def new_id() -> str:
 
 
 class TaskOverlay:
-    """What the attempt has asked for so far: how many executions, of how many bytes, which hold keys, and what it has cancelled (None:
-    everything).
+    """What the attempt has asked for so far: how many executions, of how many bytes, which hold keys, what recurs, and what it has
+    cancelled (None: everything).
     """
 
-    __slots__ = ("bytes", "cancelled", "count", "holders")
+    __slots__ = ("bytes", "cancelled", "count", "holders", "recurring")
 
     def __init__(self) -> None:
         self.count = 0
         self.bytes = 0
         self.holders: dict[tuple[str, str], str] = {}
         self.cancelled: set[tuple[str, str | None]] = set()
+        self.recurring: set[tuple[str, str]] = set()
 
     def cancel(self, ns: str, token_or_key: str | None) -> None:
         """Take note of what is cancelled."""
@@ -91,6 +96,52 @@ async def _holder(session: Session, call: TaskRun, key: str, new: str) -> str:
     return holder
 
 
+async def task_recur(session: Session, call: TaskRecur) -> None:
+    """Have a method run again and again."""
+    check_key(call.key)
+    target = await what_to_run(session, call)
+    if len(target.arguments) > RECURRING_ARGUMENTS:
+        raise ValueTooLarge(
+            f"the arguments of a recurring {target.method}() have {len(target.arguments):,} bytes and may have {RECURRING_ARGUMENTS:,}: "
+            "keep large values in the store and pass their keys"
+        )
+    now = session.host.clock.now()
+    wanted = _recurrence(call, now)
+    await _check_recurring(session, call)
+    effect = PutRecurring(
+        id=new_id(),
+        ns=call.ns,
+        key=call.key,
+        target=target,
+        callback=call.callback,
+        recurrence=wanted,
+        first_given=call.first_run_at is not None,
+        at=now,
+    )
+    session.add(effect, len(target.arguments) + 200)
+
+
+def _recurrence(call: TaskRecur, now: Micros) -> Recurrence:
+    if call.every is not None and not 0 < call.every < 1e11:
+        raise InvalidValue(f"every={call.every!r} is no time between two runs: give seconds or a timedelta")
+    every = None if call.every is None else round(call.every * 1e6)
+    try:
+        return recurrence(every=every, cron=call.cron, tz=call.tz, catch_up=call.catch_up, first=call.first_run_at, now=now)
+    except BadRecurrence as error:
+        raise InvalidValue(str(error)) from None
+
+
+async def _check_recurring(session: Session, call: TaskRecur) -> None:
+    """Raise QueueFull when this would be one recurring task more than the instance may have."""
+    asked, limit = session.overlay(TaskOverlay).recurring, session.host.limits.recurring
+    stored = {(one.ns, one.key) for one in await session.host.storage.recurring(session.claim.instance.id) if not one.declared}
+    asked.add((call.ns, call.key))
+    if len(stored | asked) > limit:
+        raise QueueFull(
+            f"this instance has {len(stored):,} recurring tasks and may have {limit:,}: cancel_task() those that are over"
+        )
+
+
 async def task_cancel(session: Session, call: TaskCancel) -> None:
     """Cancel one pending task, or all that the namespace made."""
     if call.token_or_key is None:
@@ -100,7 +151,7 @@ async def task_cancel(session: Session, call: TaskCancel) -> None:
     session.overlay(TaskOverlay).cancel(call.ns, call.token_or_key)
 
 
-async def what_to_run(session: Session, call: TaskRun | WebhookCreate) -> Target:
+async def what_to_run(session: Session, call: TaskRun | TaskRecur | WebhookCreate) -> Target:
     """Return what a call asks to be run: a method, or a callback with further arguments bound to it.
 
     Raises:

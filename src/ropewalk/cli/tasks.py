@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
+from typing import Any
+
 import click
 
 from ropewalk.cli.common.command import Command
@@ -22,7 +25,7 @@ from ropewalk.cli.common.state import State, pass_state
 @limit_option
 @pass_state
 def command(state: State, instance: str | None, limit: int | None) -> None:
-    """List pending tasks, newest first: queued (for later too), in back-off, running."""
+    """List pending tasks, newest first: recurring ones, queued (for later too), in back-off, running."""
     rows = state.run(lambda: _rows(state, instance, limit))
     columns: Columns = (
         ("id", id_of()),
@@ -31,14 +34,27 @@ def command(state: State, instance: str | None, limit: int | None) -> None:
         ("key", text_of("key")),
         ("due", time_of("run_at")),
         ("status", text_of("status")),
+        ("recurs", _recurs),
     )
     show_rows(state, rows, columns, "No tasks are pending.")
 
 
-async def _rows(state: State, instance: str | None, limit: int | None) -> list[dict[str, object]]:
+async def _rows(state: State, instance: str | None, limit: int | None) -> list[dict[str, Any]]:
     from ropewalk.service.lookup import find_instance
-    from ropewalk.service.shapes import task_shape
+    from ropewalk.service.shapes import recurring_shape, task_shape
 
     async with state.service() as service:
         wanted = None if instance is None else (await find_instance(service.storage, instance)).id
-        return [task_shape(task) for task in limited(await service.storage.tasks(wanted), limit)]
+        tasks = ((task.queued_at, task_shape(task)) for task in await service.storage.tasks(wanted))
+        recurring = ((one.created_at, recurring_shape(one)) for one in await service.storage.recurring(wanted))
+        newest_first = heapq.merge(tasks, recurring, key=lambda row: row[0], reverse=True)
+        return list(limited([row for _, row in newest_first], limit))
+
+
+def _recurs(row: dict[str, Any]) -> str:
+    """Return how often a task recurs, and what did not run."""
+    found = row["recurring"]
+    if found is None:
+        return ""
+    often = f"every {found['every']:g} s" if found["cron"] is None else f"{found['cron']} {found['tz']}"
+    return "; ".join([often, *(f"{found[what]:,} {what}" for what in ("skipped", "missed") if found[what])])

@@ -25,6 +25,7 @@ from ropewalk.guest.plan import LIFECYCLE, TOOLS_DEEP, Plan, ToolPlan, declared_
 from ropewalk.guest.raised import message_of, traceback_of
 from ropewalk.guest.randomness import note_generators, stop_noting
 from ropewalk.sdk.checks import seconds
+from ropewalk.sdk.marks import retry_of, schedules_of
 from ropewalk.sdk.methods import Method, methods_of
 from ropewalk.sdk.options import Options, option_fields
 from ropewalk.sdk.renames import former_names
@@ -43,6 +44,7 @@ from ropewalk.wire.control import (
     OptionField,
     Parameter,
     RetryInfo,
+    ScheduleInfo,
     ToolInfo,
 )
 from ropewalk.wire.messages import PROTOCOL
@@ -239,6 +241,10 @@ def _check_unit(cls: type[Unit]) -> None:
                 )
             if (name in LIFECYCLE and issubclass(cls, Twist)) or (name in _HOOKS and issubclass(cls, Tool)):
                 _check_called(cls, name, value)
+            if schedules_of(value):
+                _check_scheduled(cls, name, value)
+            if retry_of(value) is not None and not inspect.iscoroutinefunction(value):
+                raise BadTwist(f"{_place(value)}{cls.__name__}.{name} has @retry and is not async: only async methods run again")
             own = f"{base.__qualname__}.{name}"  # a class written there is no tool that lacks its parentheses
             if isinstance(value, type) and issubclass(value, Tool | BuiltIn) and value.__qualname__ != own:
                 raise BadTwist(
@@ -274,6 +280,16 @@ def _check_called(cls: type, name: str, value: object) -> None:
     except TypeError as error:
         takes = f"{name}(self, priority: Priority)" if count > 1 else f"{name}(self)"
         raise BadTwist(f"{_place(value)}{cls.__name__}.{name}: {error}: write async def {takes}") from None
+
+
+def _check_scheduled(cls: type, name: str, value: object) -> None:
+    if not inspect.iscoroutinefunction(value):
+        raise BadTwist(f"{_place(value)}{cls.__name__}.{name} has @on.schedule and is not async: write async def {name}(self)")
+    if len(inspect.signature(value).parameters) != 1:
+        raise BadTwist(
+            f"{_place(value)}{cls.__name__}.{name} has @on.schedule and takes arguments, of which a schedule brings none: "
+            f"write async def {name}(self) -> None"
+        )
 
 
 def _methods(cls: type) -> dict[str, Method]:
@@ -423,6 +439,7 @@ def _describe(plan: Plan) -> Manifest:
         cls=cls.__name__,
         description=inspect.cleandoc(cls.__doc__ or "")[:DESCRIPTION_LIMIT].encode(errors="replace").decode(),
         methods=[_method_info(ns, method) for ns, unit in units for method in methods_of(unit).values()],
+        schedules=[found for ns, unit in units for method in methods_of(unit).values() for found in _schedule_infos(ns, method)],
         tools=[_tool_info(tool) for tool in tools],
         options=[] if plan.options is None else [_option_field(plan.options, field) for field in option_fields(plan.options)],
         limits=_limits_info(cls.limits),
@@ -431,11 +448,26 @@ def _describe(plan: Plan) -> Manifest:
     )
 
 
+def _schedule_infos(ns: str, method: Method) -> Iterator[ScheduleInfo]:
+    for number, schedule in enumerate(schedules_of(method.function), 1):
+        yield ScheduleInfo(
+            ns=ns,
+            method=method.name,
+            key=method.name if number == 1 else f"{method.name} {number}",
+            every=None if schedule.every is None else round(schedule.every * 1e6),
+            cron=schedule.cron,
+            tz=schedule.tz,
+            catch_up=schedule.catch_up,
+        )
+
+
 def _method_info(ns: str, method: Method) -> MethodInfo:
     parameters = method.signature.parameters.values()
+    policy = retry_of(method.function)
     return MethodInfo(
         ns=ns,
         name=method.name,
+        retry=None if policy is None else _retry_info(policy),
         parameters=[
             Parameter(name=p.name, kind=p.kind.name, required=p.default is p.empty and p.kind not in _REST) for p in parameters
         ],

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, cast, get_args
 
 from ropewalk.clock import Micros, from_datetime
 from ropewalk.errors import InvalidValue, ValueTooLarge
+from ropewalk.wire.messages import CatchUp
 
 KEY_LIMIT: Final = 512
 """Most bytes of a key in UTF-8."""
@@ -44,6 +45,25 @@ def check_prefix(prefix: object) -> str:
     if size > KEY_LIMIT:
         raise ValueTooLarge(f"the key {prefix[:40]!r}… has {size:,} bytes and may have {KEY_LIMIT}: hash its long part")
     return prefix
+
+
+def check_text(text: object, name: str) -> str:
+    """Return `text` when it is some. Raises TypeError, and InvalidValue for lone surrogates."""
+    if not isinstance(text, str):
+        raise TypeError(f"{name} is a str, not {type(text).__name__}: {text!r:.80}")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidValue(f"{name}={text!r:.80} has lone surrogates, which UTF-8 cannot say") from None
+    return text
+
+
+def check_catch_up(word: object) -> CatchUp:
+    """Return `word` when it says which missed runs are made up for. Raises ValueError."""
+    for known in get_args(CatchUp):
+        if word == known:
+            return cast("CatchUp", known)
+    raise ValueError(f"catch_up={word!r:.80} is none of 'one', 'all' and 'none'")
 
 
 def check_batch(count: int, what: str) -> None:

@@ -12,7 +12,16 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, overload
 
 from ropewalk.errors import CallbackNotFound
-from ropewalk.sdk.checks import check_batch, check_key, check_prefix, micros, positive_seconds, seconds
+from ropewalk.sdk.checks import (
+    check_batch,
+    check_catch_up,
+    check_key,
+    check_prefix,
+    check_text,
+    micros,
+    positive_seconds,
+    seconds,
+)
 from ropewalk.sdk.execution import Execution
 from ropewalk.sdk.host import Host, Running
 from ropewalk.sdk.methods import Method, bound_json, method_called, methods_of
@@ -24,6 +33,7 @@ from ropewalk.wire.messages import (
     CallbackCreate,
     CallbackDelete,
     CallbackResolve,
+    CatchUp,
     Commit,
     Json,
     StoreClear,
@@ -33,6 +43,7 @@ from ropewalk.wire.messages import (
     StoreWrite,
     Target,
     TaskCancel,
+    TaskRecur,
     TaskRun,
 )
 
@@ -320,14 +331,69 @@ class Unit:
         answer = await host.call(message)
         return TaskToken(answer if message.id else bound.running.next_task())
 
+    async def schedule_recurring(
+        self,
+        key: str,
+        callback_or_method: Callback | AnyMethod | str,
+        /,
+        *args: object,
+        every: float | timedelta | None = None,
+        cron: str | None = None,
+        tz: str = "UTC",
+        first_run_at: datetime | None = None,
+        catch_up: CatchUp = "one",
+    ) -> None:
+        """Run a method again and again; whatever becomes of a run, the next one comes. Nothing but `cancel_task(key)` ends it.
+
+        The times are nominal: `first + n * every`, or those of the cron expression. A time that comes while the run before is not over is
+        skipped. Asking again for the same changes nothing; for something else under the same key, replaces it.
+
+        Args:
+            key: names it, among this unit's.
+            callback_or_method: as `run_task` takes it.
+            *args: bound arguments, at most 16 KiB.
+            every: seconds between two runs, or a timedelta; at least a second.
+            cron: or when, in five fields: minute, hour, day of the month, month, day of the week.
+            tz: the time zone of the cron expression, such as "Europe/Paris".
+            first_run_at: when the first run is, an aware datetime; past times are due now. Else it is after one interval, or at the next
+                time of the cron expression.
+            catch_up: of the runs that were missed while nothing could run: `one` of them, `all` one after another (the newest 1,000), `none`.
+
+        Raises:
+            CallbackNotFound: there is no such callback or method.
+            TypeError: the arguments do not fit the method.
+            ValueError: neither or both of `every` and `cron` are given, or `first_run_at` is naive.
+            InvalidValue: the interval, the expression or the zone is none, or the expression never comes.
+            QueueFull: the instance has 1,000 of them.
+        """
+        bound = self._ropewalk
+        host = bound.running.host
+        if (every is None) == (cron is None):
+            raise ValueError("schedule_recurring() takes either every= or cron=, and not both")
+        token, target, arguments = self._what_to_run(callback_or_method, args)
+        message = TaskRecur(
+            id=host.next_id(),
+            ns=bound.ns,
+            key=check_key(key),
+            callback=token,
+            target=target,
+            arguments=arguments,
+            every=None if every is None else positive_seconds(every, "every"),
+            cron=None if cron is None else check_text(cron, "cron"),
+            tz=check_text(tz, "tz"),
+            first_run_at=None if first_run_at is None else micros(first_run_at, "first_run_at"),
+            catch_up=check_catch_up(catch_up),
+        )
+        await host.call(message)
+
     async def cancel_task(self, token_or_key: TaskToken | str) -> None:
-        """Cancel a pending task by its token or key; a running one finishes, and none is no error."""
+        """Cancel a pending task by its token or key, or end a recurring one; a running one finishes, and none is no error."""
         bound = self._ropewalk
         host = bound.running.host
         await host.call(TaskCancel(id=host.next_id(), ns=bound.ns, token_or_key=_text(token_or_key, "a task's token or key")))
 
     async def cancel_all_tasks(self) -> None:
-        """Cancel every pending task that this twist or tool asked for."""
+        """Cancel every pending task that this twist or tool asked for, recurring ones too."""
         bound = self._ropewalk
         host = bound.running.host
         await host.call(TaskCancel(id=host.next_id(), ns=bound.ns))

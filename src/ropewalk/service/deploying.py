@@ -17,10 +17,14 @@ from ropewalk.errors import InvalidValue
 from ropewalk.sandbox.interface import Limits, RefusedImport
 from ropewalk.service.packages import Package
 from ropewalk.service.signatures import signature_of
-from ropewalk.wire.control import Manifest, ToolInfo
+from ropewalk.storage.recurrence import BadRecurrence, recurrence
+from ropewalk.wire.control import Manifest, RetryInfo, ToolInfo
 from ropewalk.wire.messages import PROTOCOL, Json
 
 BUILT_IN = frozenset({"Network", "Plot", "custom"})
+MOST_SCHEDULES = 100
+"""Most schedules that a version may declare."""
+
 _NAME = re.compile(r"[^\W\d]\w*")
 _ACCESSES = dict[str, str | None]
 """What a Plot tool is made with."""
@@ -51,8 +55,9 @@ def check_manifest(manifest: Manifest, limits: Limits) -> None:
             f"concurrency = {manifest.concurrency} is not supported: executions of an instance run one at a time; leave it 1"
         )
     _check_limits(manifest, limits)
-    _check_retry(manifest)
+    _check_retry("retry", manifest.retry)
     _check_methods(manifest)
+    _check_schedules(manifest)
     for option in manifest.options:
         if option.default is not None:
             _check_json(option.default, object, f"the default of the option {option.name!r}")
@@ -94,11 +99,10 @@ def _check_limits(manifest: Manifest, limits: Limits) -> None:
             raise _refused(f"limits: {name}={asked:,} is above this operator's {highest:,}: a twist may only lower it")
 
 
-def _check_retry(manifest: Manifest) -> None:
-    retry = manifest.retry
+def _check_retry(what: str, retry: RetryInfo) -> None:
     if not (1 <= retry.attempts <= 1000 and 0 <= retry.first <= retry.maximum <= 30 * 86400):
         raise _refused(
-            f"retry: attempts={retry.attempts}, first={retry.first}, maximum={retry.maximum} cannot be: "
+            f"{what}: attempts={retry.attempts}, first={retry.first}, maximum={retry.maximum} cannot be: "
             "attempts go from 1 to 1,000, and 0 ≤ first ≤ maximum ≤ 30 days"
         )
 
@@ -116,6 +120,22 @@ def _check_methods(manifest: Manifest) -> None:
             signature_of(method)
         except ValueError as error:
             raise _refused(f"the parameters of {method.name}() cannot be: {error}") from None
+        if method.retry is not None:
+            _check_retry(f"@retry of {method.name}()", method.retry)
+
+
+def _check_schedules(manifest: Manifest) -> None:
+    if len(manifest.schedules) > MOST_SCHEDULES:
+        raise _refused(f"it declares {len(manifest.schedules):,} schedules and may declare {MOST_SCHEDULES:,}")
+    methods = {(method.ns, method.name) for method in manifest.methods}
+    names = {(schedule.ns, schedule.key) for schedule in manifest.schedules}
+    for schedule in manifest.schedules:
+        if (schedule.ns, schedule.method) not in methods or len(names) < len(manifest.schedules):
+            raise _refused(f"the schedule {schedule.key!r} is of no method, or another's too")
+        try:
+            recurrence(every=schedule.every, cron=schedule.cron, tz=schedule.tz, catch_up=schedule.catch_up, first=None, now=0)
+        except BadRecurrence as error:
+            raise _refused(f"@on.schedule of {schedule.method}(): {error}") from None
 
 
 def _check_tool(manifest: Manifest, tool: ToolInfo) -> None:

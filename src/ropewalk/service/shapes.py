@@ -21,6 +21,7 @@ from ropewalk.storage.records import (
     LogLine,
     NumberedLogLine,
     OwnedActivity,
+    Recurring,
     StorageLimits,
     Suspension,
     Twist,
@@ -121,6 +122,32 @@ def task_shape(task: Execution) -> Shape:
         "key": task.key,
         "run_at": time_shape(task.queued_at if task.run_at is None else task.run_at),
         "status": task.status,
+        "recurring": None,
+    }
+
+
+def recurring_shape(one: Recurring) -> Shape:
+    """A row of `tasks` for what recurs: it waits for its next time. `declared` says that the version's code asks for it."""
+    recurrence = one.recurrence
+    return {
+        "id": one.id,
+        "instance": one.instance,
+        "method": method_shape(one.target),
+        "key": one.key,
+        "run_at": time_shape(one.next),
+        "status": "queued",
+        "recurring": {
+            "every": None if recurrence.every is None else recurrence.every / 1e6,
+            "cron": recurrence.cron,
+            "tz": None if recurrence.cron is None else recurrence.tz,
+            "catch_up": recurrence.catch_up,
+            "declared": one.declared,
+            "last_run_at": time_shape(one.last_at),
+            "last_execution": one.last,
+            "runs": one.runs,
+            "skipped": one.skipped,
+            "missed": one.missed,
+        },
     }
 
 

@@ -41,6 +41,7 @@ from ropewalk.storage.records import (
     OwnedActivity,
     Part,
     Progress,
+    Recurring,
     Settled,
     Settlement,
     StorageStats,
@@ -255,6 +256,14 @@ class Storage(Protocol):
         """Pending executions that `run_task` made: queued (later ones too), in back-off and running, newest first."""
         ...
 
+    async def recurring(self, instance: str | None = None) -> list[Recurring]:
+        """What recurs, newest first."""
+        ...
+
+    async def cancel_recurring(self, recurring: str, at: Micros) -> bool:
+        """End what recurs, by its id, with those of its runs that wait for their start; False when there is none."""
+        ...
+
     async def task_of_key(self, instance: str, ns: str, key: str) -> str | None:
         """The id of the task that holds a key: one that waits and was never started."""
         ...
@@ -282,7 +291,7 @@ class Storage(Protocol):
         ...
 
     async def find(self, kind: str, prefix: str) -> list[str]:
-        """Whole ids of `kind` ("execution" or "instance") that begin with `prefix`; at most 10."""
+        """Whole ids of `kind` ("execution", "recurring" or "instance") that begin with `prefix`; at most 10."""
         ...
 
     # Logs

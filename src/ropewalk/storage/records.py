@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from ropewalk.clock import Micros
 from ropewalk.storage.pace import Pace
+from ropewalk.storage.recurrence import Recurrence
 from ropewalk.wire.control import Manifest
 from ropewalk.wire.messages import ActivityRecord, Json, NoteRecord, Target, Trigger
 
@@ -249,6 +250,31 @@ class Execution(Kept, frozen=True, kw_only=True):
     result: Json | None = None
 
 
+class Recurring(Kept, frozen=True, kw_only=True):
+    """A method that runs again and again, until it is cancelled or replaced, or its instance leaves.
+
+    `declared` says that the version's code asks for it (`ns` and `key` are then the method's), not a call. `next` is the next nominal time,
+    `last` the execution of the newest run, `last_at` its nominal time. `skipped` counts ticks that came while the run before was not
+    over, `missed` those that came while nothing could run and that no run of their own was made for.
+    """
+
+    id: str
+    instance: str
+    ns: str
+    key: str
+    declared: bool
+    recurrence: Recurrence
+    target: Target
+    callback: str | None
+    next: Micros
+    last: str | None
+    last_at: Micros | None
+    runs: int
+    skipped: int
+    missed: int
+    created_at: Micros
+
+
 class Claim(Kept, frozen=True, kw_only=True):
     """The right to run one execution: nobody else touches the instance until `epoch` changes.
 
@@ -357,6 +383,22 @@ class CancelTasks(Effect, frozen=True, kw_only=True):
     ns: str
 
 
+class PutRecurring(Effect, frozen=True, kw_only=True):
+    """Have a method run again and again, under `key` of `ns`: one that is there already is replaced, but for one that is the same.
+
+    `id` names it for people, `at` is when it was asked for. With `first_given` its first time was; else that follows from `at`.
+    """
+
+    id: str
+    ns: str
+    key: str
+    target: Target
+    callback: str | None
+    recurrence: Recurrence
+    first_given: bool
+    at: Micros
+
+
 class PutCallback(Effect, frozen=True, kw_only=True):
     """Keep a callback; the same token again changes nothing."""
 
@@ -429,6 +471,7 @@ AnyEffect = (
     | Enqueue
     | CancelTask
     | CancelTasks
+    | PutRecurring
     | PutCallback
     | DropCallback
     | DropCallbacks
@@ -580,12 +623,13 @@ class Workload(Kept, frozen=True, kw_only=True):
 
 
 class StorageLimits(Kept, frozen=True, kw_only=True):
-    """What one instance may keep: pending executions and their bytes, bytes of its store, callbacks, bytes of records. And what it may
-    start: executions at its `pace`, so many in 24 hours, and chains of tasks so deep.
+    """What one instance may keep: pending executions and their bytes, methods that recur, bytes of its store, callbacks, bytes of records.
+    And what it may start: executions at its `pace`, so many in 24 hours, and chains of tasks so deep.
     """
 
     pending: int = 200_000
     pending_bytes: int = 512 * 1024 * 1024
+    recurring: int = 1_000
     store_bytes: int = 100 * 1024 * 1024
     callbacks: int = 100_000
     record_bytes: int = 64 * 1024 * 1024

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from ropewalk.wire.messages import Json, Message, Record
+from ropewalk.wire.messages import CatchUp, Json, Message, Record
 
 CONTROL_LIMIT: Final = 128 * 1024
 """Most bytes in one control packet, a manifest included: what fits a socket's buffer on every Linux."""
@@ -100,12 +100,28 @@ class Parameter(Record, frozen=True, kw_only=True):
 
 
 class Method(Record, frozen=True, kw_only=True):
-    """A coroutine method of the twist or of the tool at `ns`, with the names that it had in older versions."""
+    """A coroutine method of the twist or of the tool at `ns`: the names that it had in older versions, its own retry policy if it has one."""
 
     ns: str
     name: str
     parameters: list[Parameter] = []
     renamed_from: list[str] = []
+    retry: RetryInfo | None = None
+
+
+class ScheduleInfo(Record, frozen=True, kw_only=True):
+    """A method that recurs because its code says so. Exactly one of `every` (microseconds) and `cron` is given.
+
+    `key` is the method's name; a number follows where the method has several.
+    """
+
+    ns: str
+    method: str
+    key: str
+    every: int | None = None
+    cron: str | None = None
+    tz: str = "UTC"
+    catch_up: CatchUp = "one"
 
 
 class OptionField(Record, frozen=True, kw_only=True):
@@ -170,6 +186,7 @@ class Manifest(Record, frozen=True, kw_only=True):
     retry: RetryInfo = RetryInfo()
     concurrency: int = 1
     isolation: Isolation = "standard"
+    schedules: list[ScheduleInfo] = []
 
 
 class Imported(Message, tag="imported", frozen=True, kw_only=True):

@@ -34,6 +34,9 @@ Trigger = Literal[
     "activate", "upgrade", "deactivate", "task", "webhook", "activity", "note", "intent", "schedule", "callback", "invoke"
 ]
 
+CatchUp = Literal["one", "all", "none"]
+"""Which of the runs that were missed while nothing could run are made up for."""
+
 
 class Message(Struct, array_like=True, tag_field="message_is", tag=True, frozen=True, kw_only=True):
     """Base of all messages."""
@@ -310,8 +313,25 @@ class TaskRun(Call, tag="task.run", frozen=True, kw_only=True):
     coalesce: bool = False
 
 
+class TaskRecur(Call, tag="task.recur", frozen=True, kw_only=True):
+    """Run a callback or a method again and again, under `key`. Exactly one of `every` (seconds) and `cron` is given.
+
+    `arguments` are further ones of a callback's.
+    """
+
+    key: str
+    callback: str | None = None
+    target: Target | None = None
+    arguments: Json = b"[[],{}]"
+    every: float | None = None
+    cron: str | None = None
+    tz: str = "UTC"
+    first_run_at: int | None = None
+    catch_up: CatchUp = "one"
+
+
 class TaskCancel(Call, tag="task.cancel", frozen=True, kw_only=True):
-    """Cancel a pending task by token or key, or all that `ns` made (None)."""
+    """Cancel a pending task, or a recurring one, by token or key, or all that `ns` made (None)."""
 
     token_or_key: str | None = None
 
@@ -463,6 +483,7 @@ AnyCall = (
     | CallbackResolve
     | CallbackDelete
     | TaskRun
+    | TaskRecur
     | TaskCancel
     | Commit
     | Fetch

@@ -21,6 +21,7 @@ from ropewalk.storage.sqlite.committer import Transaction, Verb
 from ropewalk.storage.sqlite.connection import open_reader
 from ropewalk.storage.sqlite.errors import translate
 from ropewalk.storage.sqlite.nodes import release_instance
+from ropewalk.storage.sqlite.recurring import note_first
 from ropewalk.storage.sqlite.rows import INSTANCE, InstanceState
 from ropewalk.storage.sqlite.scheduling import WAITING, give_back, load_if_there, save, wake_time
 
@@ -84,7 +85,8 @@ _STRAYS: Final = """
 _INSTANCES: Final = f"""
     SELECT {INSTANCE}, n.id, e.status,
         (SELECT max(seq) FROM executions WHERE instance = i.id AND seq IS NOT NULL),
-        EXISTS (SELECT 1 FROM executions WHERE n = i.held AND {WAITING})
+        EXISTS (SELECT 1 FROM executions WHERE n = i.held AND {WAITING}),
+        (SELECT min(next) FROM recurring WHERE instance = i.id)
     FROM instances i JOIN twists t ON t.id = i.twist LEFT JOIN nodes n ON n.id = i.node LEFT JOIN executions e ON e.n = i.running
     WHERE i.status NOT IN ('gone', 'erased')
     """
@@ -105,8 +107,9 @@ def _find(tx: Transaction, at: Micros) -> Findings:
         findings.strays[instance].append(number)
     counts = _Counts.of(tx)
     for row in tx.rows(_INSTANCES):
-        state = InstanceState(*row[:-4])
-        found = [*_lease(state, *row[-4:-2]), *_order(tx, state, *row[-2:]), *_schedule(tx, state, at), *counts.compare(state)]
+        state = InstanceState(*row[:-5])
+        found = [*_lease(state, *row[-5:-3]), *_order(tx, state, *row[-3:-1]), *_recurs(state, row[-1])]
+        found += [*_schedule(tx, state, at), *counts.compare(state)]
         if found:
             findings.of_instances[state.id] += found
     return findings
@@ -137,6 +140,11 @@ def _order(tx: Transaction, state: InstanceState, last: int | None, held: int) -
         yield f"instance {state.id} is {state.status}, but has no {awaited} to run"
     if state.target_version is not None and not _has_lifecycle(tx, state, "upgrade"):
         yield f"instance {state.id} waits for an upgrade to version {state.target_version}, but has none to run"
+
+
+def _recurs(state: InstanceState, first: Micros | None) -> Iterator[str]:
+    if state.recurs_at != first:
+        yield f"instance {state.id} does not know when the next of its recurring tasks is due"
 
 
 def _has_lifecycle(tx: Transaction, state: InstanceState, trigger: str) -> bool:
@@ -206,6 +214,7 @@ def _mending(instance: str, strays: list[int], at: Micros) -> Verb[None]:
         if state is not None:
             _mend_lease(tx, state, at)
             _mend_order(tx, state)
+            note_first(tx, state)
             for number in strays:
                 _mend_stray(tx, state, number, at)
             _mend_counts(tx, state)

@@ -30,10 +30,12 @@ from ropewalk.storage.records import (
     PutActivity,
     PutCallback,
     PutNote,
+    PutRecurring,
     PutValue,
     PutWebhook,
+    Recurring,
 )
-from ropewalk.storage.sqlite import webhooks, workspace
+from ropewalk.storage.sqlite import recurring, webhooks, workspace
 from ropewalk.storage.sqlite.budgeting import depth_of_task
 from ropewalk.storage.sqlite.committer import Transaction
 from ropewalk.storage.sqlite.prefixes import after_prefix
@@ -161,15 +163,27 @@ def _enqueue(tx: Transaction, state: InstanceState, effect: Enqueue, at: Micros)
     add_execution(tx, state, new if depth == new.depth else replace(new, depth=depth))
 
 
+def _put_recurring(tx: Transaction, state: InstanceState, effect: PutRecurring, at: Micros) -> None:
+    if state.status != "deactivating":  # nothing is accepted any more, as above
+        _cancel_all(tx, state, recurring.put_recurring(tx, state, effect), at)
+
+
 def _cancel_task(tx: Transaction, state: InstanceState, effect: CancelTask, at: Micros) -> None:
     found = tx.rows(_TASK_BY_ID, (effect.token_or_key, state.id))
     found = found or tx.rows(_TASKS_BY_KEY, (state.id, effect.ns, effect.token_or_key))
     _cancel_all(tx, state, found, at)
+    _end_all(tx, state, recurring.of_key(tx, state.id, effect.ns, effect.token_or_key), at)
 
 
 def _cancel_tasks(tx: Transaction, state: InstanceState, effect: CancelTasks, at: Micros) -> None:
+    _end_all(tx, state, recurring.of_namespace(tx, state.id, effect.ns), at)
     _cancel_all(tx, state, tx.rows(_TASKS_READY, (state.id, effect.ns)), at)
     _cancel_all(tx, state, tx.rows(_TASKS_LATER, (state.id, effect.ns)), at)
+
+
+def _end_all(tx: Transaction, state: InstanceState, found: list[Recurring], at: Micros) -> None:
+    for one in found:
+        _cancel_all(tx, state, recurring.drop_recurring(tx, state, one), at)
 
 
 def _cancel_all(tx: Transaction, state: InstanceState, found: list[tuple[Any, ...]], at: Micros) -> None:
@@ -209,6 +223,7 @@ def _forget(tx: Transaction, state: InstanceState, token: str, at: Micros) -> No
     if tx.changed():
         state.callbacks -= 1
         _cancel_all(tx, state, tx.rows(_TASKS_OF_CALLBACK, (token, state.id)), at)
+        _end_all(tx, state, recurring.of_callback(tx, state.id, token), at)
         webhooks.drop_webhooks_of(tx, state.id, token)
 
 
@@ -255,6 +270,7 @@ _APPLY: dict[type, Callable[[Transaction, InstanceState, Any, Micros], None]] = 
     Enqueue: _enqueue,
     CancelTask: _cancel_task,
     CancelTasks: _cancel_tasks,
+    PutRecurring: _put_recurring,
     PutCallback: _put_callback,
     DropCallback: _drop_callback,
     DropCallbacks: _drop_callbacks,

@@ -12,6 +12,7 @@ from ropewalk.storage.sqlite.attempts import break_off, end_execution, running_o
 from ropewalk.storage.sqlite.committer import Transaction
 from ropewalk.storage.sqlite.lifecycle import attempt_failed, execution_over
 from ropewalk.storage.sqlite.logs import keep_logs
+from ropewalk.storage.sqlite.recurring import RECURRING, drop_recurring, recurring_record
 from ropewalk.storage.sqlite.rows import InstanceState
 from ropewalk.storage.sqlite.scheduling import add_execution, cancel_waiting, load, load_if_there, promote_due, save
 
@@ -123,6 +124,22 @@ def cancel(tx: Transaction, execution: str, at: Micros) -> bool:
         cancel_waiting(tx, state, number, size, at)
     attempt_failed(tx, state, trigger, at)
     execution_over(state, trigger, version, "cancelled", _CANCELLED)
+    save(tx, state, at)
+    return True
+
+
+_RECURRING: Final = f"SELECT {RECURRING} FROM recurring WHERE id = ?"
+
+
+def cancel_recurring(tx: Transaction, recurring: str, at: Micros) -> bool:
+    """End what recurs, with those of its runs that wait for their start; False when there is none."""
+    row = tx.row(_RECURRING, (recurring,))
+    one = None if row is None else recurring_record(row)
+    state = None if one is None else load_if_there(tx, one.instance)
+    if one is None or state is None:
+        return False
+    for number, size in drop_recurring(tx, state, one):
+        cancel_waiting(tx, state, number, size, at)
     save(tx, state, at)
     return True
 

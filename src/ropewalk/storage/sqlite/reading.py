@@ -28,6 +28,7 @@ from ropewalk.storage.records import (
     NumberedLogLine,
     OwnedActivity,
     Progress,
+    Recurring,
     Twist,
     Usage,
     Use,
@@ -42,6 +43,7 @@ from ropewalk.storage.sqlite.errors import translate
 from ropewalk.storage.sqlite.keys import DATA_KEY, DATA_KEYS, MASTER_KEY
 from ropewalk.storage.sqlite.prefixes import after_prefix
 from ropewalk.storage.sqlite.recording import RECORD, RECORDED
+from ropewalk.storage.sqlite.recurring import RECURRING, recurring_record
 from ropewalk.storage.sqlite.rows import ATTEMPT, EXECUTION, INSTANCE, InstanceState, attempt_record, execution_record
 from ropewalk.storage.sqlite.uses import USES, use_record
 from ropewalk.storage.sqlite.webhooks import WEBHOOKS, webhook_record
@@ -172,6 +174,11 @@ class Reader:
         """The id of the task that holds a key."""
         row = self._row(_TASK_OF_KEY, (instance, ns, key))
         return None if row is None else row[0]
+
+    def recurring(self, instance: str | None) -> list[Recurring]:
+        """What recurs, newest first."""
+        rows = self._rows(_RECURRING, {"instance": instance})  # type: ignore[arg-type]
+        return [recurring_record(row) for row in rows]
 
     def attempts(self, execution: str) -> list[Attempt]:
         """The ended attempts of an execution, oldest first."""
@@ -387,7 +394,7 @@ _OF_INSTANCE: Final = "FROM executions e CROSS JOIN instances i ON i.id = e.inst
 def _tasks_statements(condition: str) -> tuple[str, str, str]:
     """Return the statements that find ready, later and running tasks, of all instances or of those that `condition` lets by."""
     columns = f"SELECT {EXECUTION}, i.twist"
-    where = f"e.trigger = 'task' {condition}"
+    where = f"e.trigger IN ('task', 'schedule') {condition}"
     return (
         f"{columns} FROM executions e INDEXED BY executions_ready CROSS JOIN instances i ON i.id = e.instance"
         f" WHERE e.seq IS NOT NULL AND {where}",
@@ -400,6 +407,11 @@ def _tasks_statements(condition: str) -> tuple[str, str, str]:
 _TASKS: Final = _tasks_statements("AND :instance IS NULL")
 _TASKS_OF_INSTANCE: Final = _tasks_statements("AND e.instance = :instance AND i.id = :instance")
 
+_RECURRING: Final = f"""
+    SELECT {RECURRING} FROM recurring WHERE (:instance IS NULL OR instance = :instance)
+    AND instance IN (SELECT id FROM instances i WHERE {_THERE}) ORDER BY created_at DESC, id
+    """
+
 _SUCCEEDED: Final = """
     SELECT n, status, attempt, version, node, started_at, finished_at, cpu, memory_peak, requests FROM executions WHERE id = ?
     """
@@ -408,6 +420,7 @@ _ATTEMPTS: Final = f"SELECT {ATTEMPT} FROM attempts WHERE execution = ? ORDER BY
 
 _FIND: Final = {
     "execution": "SELECT id FROM executions WHERE id >= ? AND id < ? ORDER BY id LIMIT 10",
+    "recurring": "SELECT id FROM recurring WHERE id >= ? AND id < ? ORDER BY id LIMIT 10",
     "instance": f"SELECT id FROM instances i WHERE id >= ? AND id < ? AND {_THERE} ORDER BY id LIMIT 10",
 }
 

@@ -18,13 +18,12 @@ from ropewalk.storage.records import Claim, NewExecution, Rank
 from ropewalk.storage.sqlite.budgeting import charge, may_start_at
 from ropewalk.storage.sqlite.committer import Transaction
 from ropewalk.storage.sqlite.driver import Row
+from ropewalk.storage.sqlite.inserting import LARGE, insert_execution
+from ropewalk.storage.sqlite.recurring import queue_ticks
 from ropewalk.storage.sqlite.rows import EXECUTION, INSTANCE, InstanceState, execution_record
 
 PROMOTED: Final = 64
 """Most timers that one write makes ready, so that a backlog of them stalls nobody."""
-
-LARGE: Final = 16 * 1024
-"""Bytes of arguments and event from which on they are kept apart from their execution's row."""
 
 UNREACHABLE: Final = frozenset({"gone", "erased"})
 """Statuses of instances that are no longer there for anybody."""
@@ -40,7 +39,7 @@ _LOAD: Final = f"SELECT {INSTANCE} FROM instances i CROSS JOIN twists t ON t.id 
 _SAVE: Final = """
     UPDATE instances SET version = ?, target_version = ?, status = ?, options = ?, secret = ?, upgrade_error = ?, epoch = ?, node = ?,
         running = ?, held = ?, wake_at = ?, served = ?, next_seq = ?, pending = ?, pending_bytes = ?, store_bytes = ?, callbacks = ?,
-        pace_at = ?, spent = ?, suspension = ?, record_bytes = ?
+        pace_at = ?, spent = ?, suspension = ?, record_bytes = ?, recurs_at = ?
     WHERE id = ?
     """
 
@@ -92,6 +91,7 @@ def save(tx: Transaction, state: InstanceState, at: Micros) -> None:
             state.spent,
             state.suspension,
             state.record_bytes,
+            state.recurs_at,
             state.id,
         ),
     )
@@ -157,7 +157,7 @@ def wake_time(tx: Transaction, state: InstanceState, at: Micros) -> Micros | Non
         due = _earliest_exception(tx, state, reach)
     else:
         ready, due = tx.rows(_WAKE, (state.id,))[0]
-        due = 0 if ready else due
+        due = 0 if ready else min((time for time in (due, state.recurs_at) if time is not None), default=None)
     if due is None:
         return None
     paced = may_start_at(tx, state, at)
@@ -187,13 +187,14 @@ def _next_row(tx: Transaction, state: InstanceState, at: Micros) -> Row | None:
 
 def promote_due(tx: Transaction, state: InstanceState, at: Micros) -> bool:
     """Make timers that have come due ready, in the order of their times; False when more are due than could be."""
+    all_queued = state.recurs_at is None or state.recurs_at > at or queue_ticks(tx, state, at)
     first = tx.value(_FIRST_TIMER, (state.id,))
     if first is None or first > at:
-        return True
+        return all_queued
     tx.run(_PROMOTE, (state.id, state.next_seq, at))
     promoted = tx.changed()
     state.next_seq += promoted
-    return promoted < PROMOTED
+    return all_queued and promoted < PROMOTED
 
 
 # ── Starting ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -246,14 +247,6 @@ def give_back(state: InstanceState) -> None:
 
 # ── Adding and ending ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-_INSERT: Final = """
-    INSERT INTO executions (id, instance, status, rank, seq, due, run_at, trigger, ns, key, callback, target_ns, method, cause, depth,
-        size, queued_at, ready_at, arguments, event)
-    VALUES (?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-    """
-
-_INSERT_PAYLOAD: Final = "INSERT INTO payloads (execution, arguments, event) VALUES (last_insert_rowid(), ?, ?)"
-
 _TAKEN: Final = "SELECT 1 FROM executions WHERE id = ?"
 
 _KEYED: Final = f"""
@@ -288,43 +281,8 @@ def add_execution(tx: Transaction, state: InstanceState, new: NewExecution) -> s
             cancel_waiting(tx, state, older[0], older[5], new.at)
     if tx.value(_TAKEN, (new.id,)):
         raise DoesNotApply(f"there is an execution {new.id} already")
-    _insert(tx, state, new)
+    insert_execution(tx, state, new, *_place(tx, state, new, new.run_at))
     return new.id
-
-
-def _insert(tx: Transaction, state: InstanceState, new: NewExecution) -> None:
-    seq, due = _place(tx, state, new, new.run_at)
-    arguments, event = new.target.arguments, new.event
-    size = len(arguments) + len(event)
-    apart = size > LARGE
-    tx.run(
-        _INSERT,
-        (
-            new.id,
-            state.id,
-            new.rank,
-            seq,
-            due,
-            new.run_at,
-            new.trigger,
-            new.ns,
-            new.key,
-            new.callback,
-            new.target.ns,
-            new.target.method,
-            new.cause,
-            new.depth,
-            size,
-            new.at,
-            None if seq is None else new.at,
-            None if apart else arguments,
-            None if apart else event,
-        ),
-    )
-    if apart:
-        tx.run(_INSERT_PAYLOAD, (arguments, event))
-    state.pending += 1
-    state.pending_bytes += size
 
 
 def _place(tx: Transaction, state: InstanceState, new: NewExecution, run_at: Micros | None) -> tuple[int | None, Micros | None]:

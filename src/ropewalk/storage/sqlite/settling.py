@@ -15,8 +15,9 @@ from ropewalk.storage.sqlite.effects import apply_effects
 from ropewalk.storage.sqlite.lifecycle import attempt_failed, execution_over, is_superseded
 from ropewalk.storage.sqlite.logs import keep_logs
 from ropewalk.storage.sqlite.recording import keep_record
+from ropewalk.storage.sqlite.recurring import arm_declared
 from ropewalk.storage.sqlite.rows import INSTANCE, InstanceState, error_text
-from ropewalk.storage.sqlite.scheduling import give_back, save, start_next
+from ropewalk.storage.sqlite.scheduling import cancel_waiting, give_back, save, start_next
 
 _HOLDER: Final = f"""
     SELECT {INSTANCE}, {RUNNING}
@@ -118,6 +119,9 @@ def _conclude(tx: Transaction, state: InstanceState, running: Running, settlemen
     state.pending -= 1
     state.pending_bytes -= running.size
     execution_over(state, running.trigger, running.version, status, attempt.error)
+    if status == "succeeded" and running.trigger in ("activate", "upgrade"):
+        for number, size in arm_declared(tx, state, settlement.at):
+            cancel_waiting(tx, state, number, size, settlement.at)
 
 
 def _back_off(tx: Transaction, state: InstanceState, running: Running, settlement: Settlement) -> None:

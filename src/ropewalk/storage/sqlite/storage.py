@@ -33,6 +33,7 @@ from ropewalk.storage.records import (
     OwnedActivity,
     Part,
     Progress,
+    Recurring,
     Settled,
     Settlement,
     StorageLimits,
@@ -219,6 +220,14 @@ class SqliteStorage:
     async def tasks(self, instance: str | None = None) -> list[Execution]:
         """Pending tasks, newest first."""
         return self._read.tasks(instance)
+
+    async def recurring(self, instance: str | None = None) -> list[Recurring]:
+        """What recurs, newest first."""
+        return self._read.recurring(instance)
+
+    async def cancel_recurring(self, recurring: str, at: Micros) -> bool:
+        """End what recurs."""
+        return await self._write(lambda tx: executions.cancel_recurring(tx, recurring, at))
 
     async def task_of_key(self, instance: str, ns: str, key: str) -> str | None:
         """The task that holds a key."""

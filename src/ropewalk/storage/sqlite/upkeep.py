@@ -29,15 +29,20 @@ _ERASE_WEBHOOKS: Final = """
     DELETE FROM webhooks WHERE (instance, token) IN (SELECT instance, token FROM webhooks WHERE instance = ? LIMIT ?)
     """
 
+_ERASE_RECURRING: Final = "DELETE FROM recurring WHERE id IN (SELECT id FROM recurring WHERE instance = ? LIMIT ?)"
+
 _ERASURES: Final = (
     _ERASE_VALUES,
     _ERASE_CALLBACKS,
     _ERASE_RECORDS,
     _ERASE_WEBHOOKS,
+    _ERASE_RECURRING,
 )
 
 _ERASED: Final = """
-    UPDATE instances SET status = 'erased', pending = 0, pending_bytes = 0, store_bytes = 0, callbacks = 0, record_bytes = 0 WHERE id = ?
+    UPDATE instances SET status = 'erased', pending = 0, pending_bytes = 0, store_bytes = 0, callbacks = 0, record_bytes = 0,
+        recurs_at = NULL
+    WHERE id = ?
     """
 
 

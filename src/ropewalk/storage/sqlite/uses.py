@@ -56,6 +56,12 @@ USES: Final = (
         SELECT {_OF_EVENT} FROM instances i CROSS JOIN executions e ON e.n = i.running WHERE i.id = ?1 AND e.rank > 1
         """,
     ),
+    # What the code itself declares to recur follows the code.
+    _grouped(
+        "'recurring task'",
+        "0",
+        "SELECT target_ns, method, cast(arguments AS TEXT) AS arguments FROM recurring WHERE instance = ?1 AND declared = 0",
+    ),
 )
 """Statements that each give the columns of a `Use` for one instance."""
 
