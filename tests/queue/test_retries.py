@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 from msgspec.structs import replace
 
-from ropewalk.queue.retries import DEACTIVATION_SPAN, Failure, delay, verdict
+from ropewalk.queue.retries import DEACTIVATION_TIME, Failure, delay, verdict
 from ropewalk.storage.records import ErrorInfo, Execution, Rank
 from ropewalk.wire.control import RetryInfo
 from ropewalk.wire.messages import Raised, Target
@@ -90,9 +90,18 @@ def test_retry_after_is_the_least_wait() -> None:
 
 
 def test_deactivation_is_over_within_a_minute() -> None:
-    leaving = replace(TASK, trigger="deactivate", queued_at=NOW - DEACTIVATION_SPAN - 1)
-    assert verdict(leaving, BOOM, POLICY, NOW, 0.5).status == "dead"
-    assert verdict(replace(TASK, trigger="deactivate", tries=2), BOOM, RetryInfo(attempts=50), NOW, 0.5).status == "dead"
+    leaving, policy = replace(TASK, trigger="deactivate"), RetryInfo(attempts=50)
+    assert verdict(leaving, BOOM, policy, NOW, 0.5, spent=DEACTIVATION_TIME).status == "dead"
+    assert verdict(replace(leaving, tries=2), BOOM, policy, NOW, 0.5).status == "dead"
+    asked = Failure(type="Retry", kind="retry", after=3600.0)
+    waits = [verdict(replace(leaving, tries=tries), asked, policy, NOW, 1.0) for tries in (0, 1)]
+    assert all(wait.status == "retrying" for wait in waits)
+    assert DEACTIVATION_TIME + sum((wait.run_at or 0) - NOW for wait in waits) <= 60_000_000
+
+
+def test_a_deactivation_that_nobody_could_run_for_long_gets_its_attempts() -> None:
+    leaving = replace(TASK, trigger="deactivate", queued_at=NOW - 3_600_000_000)
+    assert verdict(leaving, BOOM, POLICY, NOW, 0.5, spent=1_000_000).status == "retrying"
 
 
 def test_ordered_policies_hold_later_events_back() -> None:

@@ -19,6 +19,7 @@ from ropewalk.storage.records import (
     NewInstance,
     NewVersion,
     Node,
+    Offer,
     Part,
     Rank,
     Settled,
@@ -71,13 +72,36 @@ class Scene:
         self.twist = (await self.deploy()).twist
         await self.storage.register(Node(id=NODE, boot="boot", expires=2000.0, started_at=START))
 
-    async def deploy(self, bundle: str = "b1", name: str = "syncer") -> Version:
+    async def deploy(self, bundle: str = "b1", name: str = "syncer", *, grants: bool = True) -> Version:
         """Deploy a bundle."""
         manifest = Manifest(protocol=1, python="3.11", cls="Syncer", description="", methods=[])
         files = {"twist.py": bundle.encode()}
         return await self.storage.deploy(
-            NewVersion(name=name, bundle=bundle, module="twist", manifest=manifest, files=files, at=self.clock.now())
+            NewVersion(
+                name=name, bundle=bundle, module="twist", manifest=manifest, files=files, grants=grants, at=self.clock.now()
+            )
         )
+
+    async def upgrade(self, bundle: str, *, grants: bool = True, waits: bool = False) -> int:
+        """Deploy a bundle and offer it to every instance that is behind; with `waits` they have to wait for a grant."""
+        version = await self.deploy(bundle, grants=grants)
+        await self.offer(waits=waits)
+        return version.number
+
+    async def offer(self, *, waits: bool = False) -> list[str]:
+        """Offer the latest version to every instance that is behind; returns the executions that were queued."""
+        behind = await self.storage.behind(1000)
+        offers = [
+            Offer(
+                instance=one.instance,
+                version=one.version,
+                granted=one.granted,
+                execution=None if waits else self.lifecycle(one.instance, "upgrade"),
+                grants=not waits,
+            )
+            for one in behind
+        ]
+        return await self.storage.offer(self.twist, behind[0].latest, offers) if behind else []
 
     # ── Events ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 

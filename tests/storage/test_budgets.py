@@ -92,8 +92,7 @@ async def test_retries_are_not_counted(bounded: Scene) -> None:
 
 async def test_lifecycle_methods_count_but_suspend_nothing(bounded: Scene) -> None:
     assert await run_many(bounded, 10) == 10
-    await bounded.deploy("b2")
-    await bounded.storage.begin_upgrades(bounded.twist, 2, [bounded.lifecycle("i1", "upgrade")])
+    await bounded.upgrade("b2")
     assert await bounded.run_all() == ["upgrade"]
     assert await suspension(bounded) is None
 
@@ -285,8 +284,7 @@ async def test_resuming_what_is_not_suspended_begins_its_budgets_anew(bounded: S
 
 async def test_a_new_version_lifts_what_a_budget_did(bounded: Scene) -> None:
     await chain(bounded, "page")
-    await bounded.deploy("b2")
-    await bounded.storage.begin_upgrades(bounded.twist, 2, [bounded.lifecycle("i1", "upgrade")])
+    await bounded.upgrade("b2")
     assert (await bounded.run_all())[:2] == ["upgrade", "page"]
     assert (await bounded.instance()).version == 2
 
@@ -294,8 +292,7 @@ async def test_a_new_version_lifts_what_a_budget_did(bounded: Scene) -> None:
 async def test_a_new_version_leaves_what_an_operator_did(bounded: Scene) -> None:
     await bounded.storage.suspend("i1", TO_LOOK)
     await bounded.enqueue("i1", "waits")
-    await bounded.deploy("b2")
-    await bounded.storage.begin_upgrades(bounded.twist, 2, [bounded.lifecycle("i1", "upgrade")])
+    await bounded.upgrade("b2")
     assert await bounded.nothing_to_claim()
     await bounded.storage.resume("i1", bounded.clock.now())
     assert await bounded.run_all() == ["upgrade", "waits"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ropewalk.storage.interface import DoesNotApply, Fenced, QueueIsFull, UnknownInstance
-from ropewalk.storage.records import PutValue
+from ropewalk.storage.records import LogQuery, Node, PutValue
 from tests.storage.scene import NODE, SECOND, Scene
 
 # ── Deploying ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -75,19 +75,10 @@ async def test_a_cancelled_activation_fails_its_instance(scene: Scene) -> None:
 # ── Upgrades ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def upgrade(scene: Scene, bundle: str) -> int:
-    """Deploy a bundle and begin its upgrades."""
-    version = await scene.deploy(bundle)
-    instances = await scene.storage.instances()
-    upgrades = [scene.lifecycle(instance.id, "upgrade") for instance in instances]
-    await scene.storage.begin_upgrades(scene.twist, version.number, upgrades)
-    return version.number
-
-
 async def test_an_upgrade_runs_the_new_version_before_anything_else(scene: Scene) -> None:
     await scene.active()
     await scene.enqueue("i1", "waiting")
-    await upgrade(scene, "b2")
+    await scene.upgrade("b2")
     claim = await scene.claim()
     assert (claim.execution.trigger, claim.instance.version, claim.execution.version, claim.previous_version) == (
         "upgrade",
@@ -106,7 +97,7 @@ async def test_an_upgrade_runs_the_new_version_before_anything_else(scene: Scene
 
 async def test_work_waits_while_an_upgrade_is_backing_off(scene: Scene) -> None:
     await scene.active()
-    await upgrade(scene, "b2")
+    await scene.upgrade("b2")
     await scene.enqueue("i1", "waiting")
     await scene.after("i1", "timer", 1)
     await scene.fail(await scene.claim(), retry_in=10)
@@ -119,7 +110,7 @@ async def test_work_waits_while_an_upgrade_is_backing_off(scene: Scene) -> None:
 async def test_a_dead_upgrade_leaves_the_old_version_and_says_why(scene: Scene) -> None:
     await scene.active()
     await scene.enqueue("i1", "waiting")
-    await upgrade(scene, "b2")
+    await scene.upgrade("b2")
     claim = await scene.claim()
     await scene.fail(claim)
     after = await scene.instance()
@@ -134,8 +125,8 @@ async def test_a_dead_upgrade_leaves_the_old_version_and_says_why(scene: Scene) 
 
 async def test_a_queued_upgrade_is_replaced_by_a_newer_one(scene: Scene) -> None:
     await scene.active()
-    await upgrade(scene, "b2")
-    await upgrade(scene, "b3")
+    await scene.upgrade("b2")
+    await scene.upgrade("b3")
     claim = await scene.claim()
     assert (claim.instance.version, claim.previous_version) == (3, 1)
     await scene.succeed(claim)
@@ -145,9 +136,9 @@ async def test_a_queued_upgrade_is_replaced_by_a_newer_one(scene: Scene) -> None
 
 async def test_a_running_upgrade_is_followed_by_the_newer_one(scene: Scene) -> None:
     await scene.active()
-    await upgrade(scene, "b2")
+    await scene.upgrade("b2")
     second = await scene.claim()
-    await upgrade(scene, "b3")
+    await scene.upgrade("b3")
     third = (await scene.succeed(second, next=True)).next
     assert third is not None
     assert (third.instance.version, third.previous_version) == (3, 2)
@@ -157,9 +148,9 @@ async def test_a_running_upgrade_is_followed_by_the_newer_one(scene: Scene) -> N
 
 async def test_a_failed_upgrade_is_not_retried_once_a_newer_one_waits(scene: Scene) -> None:
     await scene.active()
-    await upgrade(scene, "b2")
+    await scene.upgrade("b2")
     second = await scene.claim()
-    await upgrade(scene, "b3")
+    await scene.upgrade("b3")
     await scene.fail(second, retry_in=1)
     assert (await scene.execution(second.execution.id)).status == "cancelled"
     third = await scene.claim()
@@ -169,7 +160,7 @@ async def test_a_failed_upgrade_is_not_retried_once_a_newer_one_waits(scene: Sce
 
 async def test_an_instance_that_was_never_active_moves_to_the_new_version_at_once(scene: Scene) -> None:
     await scene.activate()
-    await upgrade(scene, "b2")
+    await scene.upgrade("b2")
     claim = await scene.claim()
     assert (claim.execution.trigger, claim.instance.version, claim.previous_version) == ("activate", 2, None)
     await scene.succeed(claim)
@@ -179,7 +170,7 @@ async def test_an_instance_that_was_never_active_moves_to_the_new_version_at_onc
 async def test_a_retried_activation_runs_the_version_deployed_meanwhile(scene: Scene) -> None:
     await scene.activate()
     claim = await scene.claim()
-    await upgrade(scene, "b2")
+    await scene.upgrade("b2")
     await scene.fail(claim, retry_in=1)
     scene.clock.move(1)
     claim = await scene.claim()
@@ -191,7 +182,7 @@ async def test_a_retried_activation_runs_the_version_deployed_meanwhile(scene: S
 async def test_a_running_activation_is_followed_by_the_upgrade(scene: Scene) -> None:
     await scene.activate()
     claim = await scene.claim()
-    await upgrade(scene, "b2")
+    await scene.upgrade("b2")
     await scene.succeed(claim)
     claim = await scene.claim()
     assert (claim.execution.trigger, claim.instance.version, claim.previous_version) == ("upgrade", 2, 1)
@@ -205,7 +196,11 @@ async def test_deactivation_cancels_what_waits_and_runs_deactivate_last(scene: S
     await scene.active()
     ready, later = await scene.enqueue("i1", "ready"), await scene.after("i1", "later", 60)
     await scene.storage.begin_deactivation(scene.lifecycle("i1", "deactivate"))
-    assert {(await scene.execution(id_)).status for id_ in (ready, later)} == {"cancelled"}
+    for id_ in (ready, later):
+        cancelled = await scene.execution(id_)
+        assert cancelled.error is not None
+        assert (cancelled.status, cancelled.error.type) == ("cancelled", "cancelled")
+        assert "its instance was deactivated" in cancelled.error.message
     with pytest.raises(UnknownInstance):
         await scene.enqueue("i1")
     claim = await scene.claim()
@@ -228,6 +223,8 @@ async def test_what_runs_while_its_instance_is_deactivated_may_settle_but_queue_
     assert last.execution.trigger == "deactivate"
     assert (await scene.execution(running)).status == "succeeded"
     assert await scene.storage.read_keys("i1", "", "", scene.clock.now()) == ["a"]
+    (line,) = await scene.storage.logs(LogQuery(execution=running))
+    assert line.line.message.endswith("since its instance is being deactivated: 1")
     await scene.succeed(last)
 
 
@@ -264,6 +261,24 @@ async def test_a_dead_deactivation_ends_the_instance_too(scene: Scene) -> None:
     scene.clock.move(1)
     await scene.fail(await scene.claim())
     assert await scene.storage.instance("i1") is None
+
+
+async def test_what_attempts_of_a_deactivation_took_is_counted_but_for_lost_ones(scene: Scene) -> None:
+    await scene.active()
+    await scene.storage.begin_deactivation(scene.lifecycle("i1", "deactivate"))
+    claim = await scene.claim()
+    assert claim.spent == 0
+    scene.clock.move(20)
+    await scene.fail(claim, retry_in=1)
+    scene.clock.move(3600)
+    claim = await scene.claim()
+    assert claim.spent == 20 * SECOND
+    scene.clock.move(3600)
+    await scene.storage.release(NODE, scene.clock.now())
+    await scene.storage.register(Node(id=NODE, boot="boot", expires=2000.0, started_at=scene.clock.now()))
+    claim = await scene.claim()
+    assert claim.spent == 20 * SECOND
+    await scene.succeed(claim)
 
 
 async def test_a_deactivation_cannot_be_cancelled(scene: Scene) -> None:

@@ -221,10 +221,9 @@ class Ordering(RuleBasedStateMachine):
     @rule()
     def deploy(self) -> None:
         """A new version: `upgrade` goes first."""
-        version = self.run(self.scene.deploy(self.name()))
-        event = self.scene.lifecycle(self.instance, "upgrade")
-        self.run(self.scene.storage.begin_upgrades(self.scene.twist, version.number, [event]))
-        self.model.upgrade(event.id, self.now)
+        self.run(self.scene.deploy(self.name()))
+        queued = self.run(self.scene.offer())
+        self.model.upgrade(next(iter(queued), ""), self.now)
 
     @precondition(lambda self: self.model.status not in ("gone", "deactivating"))
     @rule()

@@ -56,6 +56,7 @@ class Walk:
             self.pass_time,
             self.lose_node,
             self.deploy,
+            self.grant,
             self.activate,
             self.deactivate,
             self.suspend,
@@ -202,11 +203,13 @@ class Walk:
 
     async def deploy(self) -> None:
         """Deploy a new version, with its upgrades."""
-        version = await self.scene.deploy(f"b{self.chance.random()}")
-        instances = await self.storage.instances()
-        await self.storage.begin_upgrades(
-            self.scene.twist, version.number, [self.scene.lifecycle(instance.id, "upgrade") for instance in instances]
-        )
+        await self.scene.upgrade(f"b{self.chance.random()}", waits=self.chance.random() < 0.3)
+
+    async def grant(self) -> None:
+        """Grant an instance what it waits for."""
+        instance = await self.storage.instance(self.chance.choice(INSTANCES))
+        if instance is not None and instance.awaiting is not None:
+            await self.storage.grant(instance.awaiting, self.scene.lifecycle(instance.id, "upgrade"))
 
     async def activate(self) -> None:
         """Activate an instance that isn't there yet."""

@@ -146,6 +146,14 @@ class Session:
             self._tools = {tool.ns: tool for tool in self.manifest.tools}
         return self._tools.get(ns)
 
+    def require_staying(self, what: str) -> None:
+        """Raise PermissionDenied when the instance leaves with this execution: nothing of it runs afterwards, so nothing can be asked for."""
+        if self.claim.execution.trigger == "deactivate":
+            raise PermissionDenied(
+                f"{what} cannot be used while an instance is deactivated: nothing of it runs any more when deactivate() is over; "
+                "do what is left to do right here"
+            )
+
     def require_tool(self, ns: str) -> None:
         """Raise PermissionDenied unless the manifest declares a tool at the path `ns`: nothing is kept under another name."""
         if self.tool(ns) is None:

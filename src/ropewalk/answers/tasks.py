@@ -57,6 +57,7 @@ class TaskOverlay:
 
 async def task_run(session: Session, call: TaskRun) -> str:
     """Ask for an execution and return its id, which is the task's token."""
+    session.require_staying("run_task()")
     target = await what_to_run(session, call)
     now = session.host.clock.now()
     run_at = _due(call, now)
@@ -98,6 +99,7 @@ async def _holder(session: Session, call: TaskRun, key: str, new: str) -> str:
 
 async def task_recur(session: Session, call: TaskRecur) -> None:
     """Have a method run again and again."""
+    session.require_staying("schedule_recurring()")
     check_key(call.key)
     target = await what_to_run(session, call)
     if len(target.arguments) > RECURRING_ARGUMENTS:

@@ -37,6 +37,7 @@ class WebhookOverlay:
 
 async def webhook_create(session: Session, call: WebhookCreate) -> str:
     """Make a webhook and return its URL."""
+    session.require_staying("create_webhook()")
     tool = session.tool(call.ns)
     if tool is None or tool.kind != "Network":
         raise PermissionDenied(

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 import click
 
 from ropewalk.cli.common.command import Command, running_settings
-from ropewalk.cli.common.output import say, show
+from ropewalk.cli.common.output import say, show, waiting
 from ropewalk.cli.common.state import State, pass_state
 from ropewalk.cli.common.waiting import finished, raise_unless_succeeded
 
 if TYPE_CHECKING:
     from ropewalk.service.service import Service
+
+_ERASED_AT_ONCE = 500
 
 
 @click.command(
@@ -25,13 +27,15 @@ if TYPE_CHECKING:
     ),
 )
 @click.argument("instance")
-@click.option("--wait", is_flag=True, help="Wait until its deactivate() has run, running it here when no node does.")
+@click.option(
+    "--wait", is_flag=True, help="Wait until it is removed and erased, running its deactivate() here when no node does."
+)
 @pass_state
 def command(state: State, instance: str, wait: bool) -> None:
     """Remove an instance for good.
 
-    From now on it accepts nothing and its pending work is cancelled; its deactivate() runs, then its store, tasks and callbacks are erased.
-    Its activities and notes stay.
+    From now on it accepts nothing and its pending work is cancelled; what runs gets 10 s to end. Then its deactivate() runs, with 3 attempts
+    within a minute, and whatever comes of it, its store, tasks and callbacks are erased. Its activities and notes stay.
     """
     result = state.run(lambda: _deactivate(state, instance, wait=wait))
     done = "is deactivated" if wait else "is being deactivated"
@@ -46,8 +50,21 @@ async def _deactivate(state: State, text: str, *, wait: bool) -> dict[str, str]:
         execution = await _begun(service, instance.id, await service.deactivate(instance.id))
         result = {"instance": instance.id, "execution": execution}
         if wait:
-            raise_unless_succeeded(await finished(service, execution, f"Deactivating {instance.twist_name}"), result)
+            done = await finished(service, execution, f"Deactivating {instance.twist_name}")
+            await _erase(service)
+            if done.status != "succeeded":
+                say(f"Instance {instance.id[:12]} is removed all the same: its deactivate() did not succeed.")
+            raise_unless_succeeded(done, result)
         return result
+
+
+async def _erase(service: Service) -> None:
+    """Erase what deactivated instances have left, some at a time; nodes do so in the background."""
+    erased = 0
+    with waiting("Erasing what it left") as words:
+        while count := await service.storage.erase(_ERASED_AT_ONCE):
+            erased += count
+            words(f"Erasing what it left: {erased:,} rows so far")
 
 
 async def _begun(service: Service, instance: str, execution: str) -> str:

@@ -49,11 +49,16 @@ async def _rows(state: State, twist: str | None, limit: int | None) -> list[dict
     async with state.service() as service:
         wanted = None if twist is None else (await find_twist(service.storage, twist)).id
         found = [one for one in await service.storage.instances() if wanted in {None, one.twist}]
-        return [instance_shape(instance, limits, service.clock.now()) for instance in limited(found, limit)]
+        return [
+            instance_shape(instance, limits, service.clock.now(), await service.asked_of(instance))
+            for instance in limited(found, limit)
+        ]
 
 
 def _remark(row: dict[str, Any]) -> str:
-    """Return what keeps an instance from running, or from its newest version."""
+    """Return what keeps an instance from running, or from its twist's newest version."""
     if row["suspension"] is not None:
         return f"suspended: {row['suspension']['reason']}"
+    if row["awaiting_grant"] is not None:
+        return f"version {row['awaiting_grant']['version']} awaits a grant of {', '.join(row['awaiting_grant']['permissions'])}"
     return f"upgrade failed: {row['upgrade_error']}" if row["upgrade_error"] else "–"

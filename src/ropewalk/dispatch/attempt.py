@@ -486,7 +486,8 @@ class Attempt:
             logs=limits.logs,
             value=self._host.limits.value,
             store=store,
-            ahead=_AHEAD if self._has_room() else 0,
+            # What leaves is refused its tasks, and may catch that: it waits for each answer.
+            ahead=_AHEAD if self._has_room() and execution.trigger != "deactivate" else 0,
             task_ids=secrets.token_hex(10),
         )
 

@@ -20,6 +20,7 @@ from ropewalk.dispatch.attempt import Attempt
 from ropewalk.dispatch.outcome import Cancelled, Ending, Failed, Fenced, Lost, Outcome, Succeeded
 from ropewalk.dispatch.settling import Settler
 from ropewalk.dispatch.versions import LoadedVersion, Versions
+from ropewalk.queue import retries
 from ropewalk.queue.retries import Failure
 from ropewalk.sandbox.interface import RefusedImport, SandboxError, Source
 from ropewalk.storage.interface import StorageError, StorageUnusable
@@ -195,7 +196,10 @@ class Dispatcher:
         """Find the version to run; a version whose files are gone or damaged is a failure that a person can mend."""
         began = self._host.clock.now()
         try:
-            return await self._versions.of(claim)
+            loaded = await self._versions.of(claim)
+            if claim.execution.trigger == "deactivate":
+                return loaded.within((retries.DEACTIVATION_TIME - claim.spent) / 1e6)
+            return loaded
         except StorageUnusable as error:
             return self._not_run(
                 claim, began, Failed(Failure(type="bundle", kind="error"), ErrorInfo(type="bundle", message=str(error)))

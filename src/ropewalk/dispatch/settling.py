@@ -95,7 +95,8 @@ def _judged(outcome: Outcome, policy: RetryInfo, now: Micros) -> Verdict:
         case Succeeded(result):
             return Verdict(status="succeeded", result=result)
         case Failed(failure):
-            return verdict(outcome.claim.execution, failure, policy, now, random.random())  # noqa: S311 — jitter, no secret
+            spent = outcome.claim.spent + outcome.usage.finished_at - outcome.usage.started_at
+            return verdict(outcome.claim.execution, failure, policy, now, random.random(), spent)  # noqa: S311 — jitter, no secret
         case Cancelled():
             return Verdict(status="cancelled")
         case Lost() | Fenced():

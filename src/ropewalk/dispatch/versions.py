@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ropewalk.sandbox.interface import Image, Limits
 from ropewalk.storage.interface import Storage, StorageUnusable
@@ -21,6 +22,10 @@ class LoadedVersion(Struct, frozen=True, kw_only=True):
     image: Image
     manifest: Manifest
     limits: Limits
+
+    def within(self, wall: float) -> LoadedVersion:
+        """Return the same with no more than so many seconds of wall time."""
+        return replace(self, limits=replace(self.limits, wall=min(self.limits.wall, wall)))
 
 
 class Versions:

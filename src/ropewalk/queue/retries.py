@@ -16,13 +16,15 @@ from ropewalk.wire.messages import Raised
 LIMITS = frozenset({"timeout", "cpu_limit", "memory_limit", "thread_limit", "request_limit"})
 """The limits that end an execution; what they end is retried once."""
 
-DEACTIVATION = RetryInfo(attempts=3, first=1.0, maximum=10.0)
-"""`deactivate` gets this policy, whatever the twist's: it must be over within a minute."""
+DEACTIVATION = RetryInfo(attempts=3, first=1.0, maximum=5.0)
+"""`deactivate` gets this policy, whatever the twist's or its own wishes: it must be over within a minute."""
+
+DEACTIVATION_TIME: Micros = 50_000_000
+"""Wall time that all attempts of a `deactivate` share: with the two waits between them they make up the minute. What was lost with its node
+does not count, nor does the time for which no node runs."""
 
 LONGEST_WAIT = 366 * 86_400.0
 """Seconds that a guest may ask to wait; a longer or senseless wait is as if it had asked for none."""
-
-DEACTIVATION_SPAN: Micros = 60_000_000
 
 
 class Failure(Struct, frozen=True, kw_only=True):
@@ -44,7 +46,7 @@ class Failure(Struct, frozen=True, kw_only=True):
         return cls(type=raised.type, kind=raised.kind, after=raised.after if sane else None)
 
 
-def verdict(execution: Execution, failure: Failure, policy: RetryInfo, now: Micros, jitter: float) -> Verdict:
+def verdict(execution: Execution, failure: Failure, policy: RetryInfo, now: Micros, jitter: float, spent: Micros = 0) -> Verdict:
     """Return what becomes of `execution`, whose newest attempt failed by `failure`.
 
     Args:
@@ -53,6 +55,7 @@ def verdict(execution: Execution, failure: Failure, policy: RetryInfo, now: Micr
         policy: the twist's.
         now: wall time.
         jitter: a random number from 0 to 1.
+        spent: of a `deactivate`, the wall time that its attempts have taken, this one too.
     """
     if failure.kind == "give_up":
         return Verdict(status="dead")
@@ -60,12 +63,15 @@ def verdict(execution: Execution, failure: Failure, policy: RetryInfo, now: Micr
         return Verdict(status="failed")
     if execution.trigger == "deactivate":
         policy = DEACTIVATION
-        if now - execution.queued_at > DEACTIVATION_SPAN:
+        if spent >= DEACTIVATION_TIME:
             return Verdict(status="dead")
     tries = execution.tries + 1
     if tries >= policy.attempts or (failure.kind == "limit" and _limited_before(execution)):
         return Verdict(status="dead")
-    return Verdict(status="retrying", run_at=now + round(delay(failure, policy, tries, jitter) * 1e6), ordered=policy.ordered)
+    wait = delay(failure, policy, tries, jitter)
+    if execution.trigger == "deactivate":
+        wait = min(wait, policy.maximum)
+    return Verdict(status="retrying", run_at=now + round(wait * 1e6), ordered=policy.ordered)
 
 
 def delay(failure: Failure, policy: RetryInfo, tries: int, jitter: float) -> float:

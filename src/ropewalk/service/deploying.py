@@ -42,6 +42,16 @@ class Deployed(TypedDict, total=False):
     upgrading: list[str]
     packages: list[Package]
     breaks: list[dict[str, Any]]
+    awaiting_grant: list[str]
+    rolled_back_to: int
+
+
+class How(TypedDict, total=False):
+    """How a version is deployed: only looked at (`dry_run`), whatever it breaks (`force`), with or without what it asks for (`grant`)."""
+
+    dry_run: bool
+    force: bool
+    grant: bool
 
 
 def check_manifest(manifest: Manifest, limits: Limits) -> None:

@@ -172,6 +172,7 @@ class Node:
         stack.push_async_callback(fetcher.stop)
         await self._membership.join()
         stack.push_async_callback(self._membership.leave)
+        await service.roll_out()
         limits = AnswerLimits(
             value=settings.limit_value,
             store=settings.limit_store,
@@ -223,12 +224,15 @@ class Node:
         self._dispatcher.look_at_leases()
 
     async def _keep_house(self) -> None:
-        """Now and then: take over from dead nodes, remove what has expired, and look at the leases in case a ring was lost."""
+        """Now and then: take over from dead nodes and from deploys that were killed, remove what has expired, look at the leases in case a ring
+        was lost.
+        """
         assert self._dispatcher is not None
         while True:
             try:
                 await self._membership.bury_the_dead()
                 await self._dispatcher.check_leases()
+                await self._service.roll_out()
                 removed = await self._remove_some()
             except StorageError as error:
                 log.warning("housekeeping waits: %s", error)

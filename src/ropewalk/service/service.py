@@ -9,21 +9,23 @@ import secrets
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Final
+from typing import Final, Unpack
 
 from msgspec.structs import replace
 
 from ropewalk.answers.tasks import new_id
 from ropewalk.clock import Clock, SystemClock
+from ropewalk.errors import NotFound
 from ropewalk.sandbox.assessment import UNSAFE
 from ropewalk.sandbox.interface import Image, Source
 from ropewalk.sandbox.source import ForkSource
 from ropewalk.service import bundles, doorbell, packages
 from ropewalk.service.config import Settings
-from ropewalk.service.deploying import Deployed, check_manifest, check_options, permissions
+from ropewalk.service.deploying import Deployed, How, check_manifest, check_options, permissions
 from ropewalk.service.gate import BreaksLive, breakages
 from ropewalk.service.membership import live_nodes
 from ropewalk.service.packages import Tell, Trees
+from ropewalk.service.rolling_out import RolledOut, RollOut
 from ropewalk.sources import urls
 from ropewalk.storage.interface import DoesNotApply, Storage, StorageUnavailable, StorageUnusable
 from ropewalk.storage.pace import Pace
@@ -36,6 +38,7 @@ from ropewalk.storage.records import (
     Rank,
     StorageLimits,
     Suspension,
+    Twist,
     Version,
 )
 from ropewalk.storage.sqlite import open_sqlite
@@ -145,15 +148,14 @@ class Service:
         packed: bundles.Packed,
         *,
         name: str | None = None,
-        dry_run: bool = False,
-        force: bool = False,
         upgrade_packages: bool = False,
         tell: Tell = lambda _: None,
+        **how: Unpack[How],
     ) -> Deployed:
         """Install a bundle's packages, import it in the sandbox, check what it declares, and store it as its twist's next version.
 
-        Instances of older versions get an `upgrade`. A bundle and manifest that are the latest already make no version. While a twist
-        asks for the same packages it keeps those that its latest version has, unless `upgrade_packages`.
+        Instances of older versions get an `upgrade`, or wait for a grant. A bundle and manifest that are the latest already make no version.
+        While a twist asks for the same packages it keeps those that its latest version has, unless `upgrade_packages`.
 
         Raises:
             BundleError: its packages cannot be had; nothing was stored.
@@ -161,21 +163,59 @@ class Service:
             BreaksLive: it would break what is live of instances, and not `force`; nothing was stored.
         """
         built, trees, manifest, twist_name = await self._build(packed, name or packed.name, upgrade_packages, tell)
-        latest = await self._latest(twist_name)
-        asked = permissions(manifest)
-        had = permissions(latest.manifest) if latest else []
+        return await self._deploy(built, trees, manifest, twist_name, tell, **how)
+
+    async def rollback(self, twist: Twist, number: int | None, *, tell: Tell = lambda _: None, **how: Unpack[How]) -> Deployed:
+        """Deploy the bundle of an older version, the one before the latest unless told, as a twist's next version.
+
+        Raises:
+            NotFound: there is no such version.
+            RefusedImport, BreaksLive, StorageUnusable: as `deploy`, and when its files are not there.
+        """
+        number = twist.latest - 1 if number is None else number
+        version = await self.storage.version(twist.id, number)
+        if version is None:
+            raise NotFound(f"{twist.name} has no version {number} to go back to: its latest is {twist.latest}")
+        packed = bundles.Packed(
+            path=f"version {number} of {twist.name}",
+            name=twist.name,
+            module=version.module,
+            cls=version.manifest.cls,
+            files=await self.storage.bundle(version.bundle),
+            digest=version.bundle,
+            isolation=version.manifest.isolation,
+        )
+        manifest = await self.describe(packed, {}, tell)
+        return {**await self._deploy(packed, {}, manifest, twist.name, tell, **how), "rolled_back_to": number}
+
+    async def _deploy(
+        self,
+        built: bundles.Packed,
+        trees: Trees,
+        manifest: Manifest,
+        name: str,
+        tell: Tell,
+        *,
+        dry_run: bool = False,
+        force: bool = False,
+        grant: bool = True,
+    ) -> Deployed:
+        """Check a version against what is live, store it, and offer it to the instances."""
+        latest, asked = await self._latest(name), permissions(manifest)
         result = Deployed(
-            twist=twist_name,
+            twist=name,
             version=(latest.number if latest else 0) + 1,
             permissions=asked,
-            permissions_added=sorted({*asked} - {*had}),
+            permissions_added=await RollOut(self.storage, self.clock).adds(latest, asked),
             packages=list(packages.packages_of(built.files)),
         )
         if latest is not None and latest.bundle == built.digest and latest.manifest == manifest:
+            if not dry_run:
+                await self.roll_out(tell)  # what a deploy of it that was killed has left
             return {**result, "version": latest.number, "unchanged": True}
         broken = [] if latest is None else await breakages(self.storage, latest.twist, manifest, tell)
         if broken and not force:
-            raise BreaksLive(twist_name, broken)
+            raise BreaksLive(name, broken)
         if broken:
             result["breaks"] = [breakage.shape() for breakage in broken]
         if dry_run:
@@ -184,17 +224,28 @@ class Service:
             await self.storage.keep_bundle(digest, files)
         stored = await self.storage.deploy(
             NewVersion(
-                name=twist_name,
+                name=name,
                 bundle=built.digest,
                 module=built.module,
                 manifest=manifest,
                 files=built.files,
+                grants=grant,
                 at=self.clock.now(),
             )
         )
-        upgrading = await self._upgrade_instances(stored)
-        self.ring()
-        return {**result, "version": stored.number, "upgrading": upgrading}
+        rolled_out = await self.roll_out(tell)
+        mine = rolled_out.get(stored.twist, RolledOut())
+        # A node may have offered it to some of them in the same moment.
+        upgrading = {*mine.upgrading, *await self.storage.upgrades(stored.twist, stored.number)}
+        waiting = [one.id for one in await self.storage.instances() if (one.twist, one.awaiting) == (stored.twist, stored.number)]
+        return {**result, "version": stored.number, "upgrading": sorted(upgrading), "awaiting_grant": waiting}
+
+    async def roll_out(self, tell: Tell = lambda _: None) -> dict[str, RolledOut]:
+        """Offer every twist's latest version to the instances that were not offered it: those of a deploy, or left by one that was killed."""
+        rolled_out = await RollOut(self.storage, self.clock).finish(tell)
+        if rolled_out:
+            self.ring()
+        return rolled_out
 
     async def _build(
         self, packed: bundles.Packed, name: str | None, upgrade_packages: bool, tell: Tell
@@ -246,14 +297,6 @@ class Service:
         twist = next((twist for twist in await self.storage.twists() if twist.name == name), None)
         return await self.storage.version(twist.id) if twist else None
 
-    async def _upgrade_instances(self, version: Version) -> list[str]:
-        """Queue `upgrade` for every live instance of an older version; returns the executions."""
-        instances = [one for one in await self.storage.instances() if _upgrades(one, version)]
-        executions = [self._lifecycle(instance.id, "upgrade", Rank.BARRIER) for instance in instances]
-        if executions:
-            await self.storage.begin_upgrades(version.twist, version.number, executions)
-        return [execution.id for execution in executions]
-
     # ── Instances ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def activate(self, version: Version, priority: str, options: Json) -> tuple[str, str]:
@@ -280,7 +323,23 @@ class Service:
             )
         )
         self.ring()
+        await self.roll_out()  # a newer version may have been deployed while its options were looked at
         return instance, execution.id
+
+    async def asked_of(self, instance: Instance) -> list[str]:
+        """Return what an instance waits to be granted."""
+        return await RollOut(self.storage, self.clock).awaited(instance)
+
+    async def grant(self, instance: str, version: int) -> str:
+        """Grant an instance what a version asks for that it waits for; returns the execution of its `upgrade`.
+
+        Raises:
+            DoesNotApply: it waits for no grant of this version.
+        """
+        execution = self._lifecycle(instance, "upgrade", Rank.BARRIER)
+        await self.storage.grant(version, execution)
+        self.ring()
+        return execution.id
 
     async def suspend(self, instance: str, reason: str) -> Suspension:
         """Have nothing more of an instance run until it is resumed, whatever is deployed meanwhile.
@@ -337,15 +396,6 @@ class Service:
             cause="operator",
             at=self.clock.now(),
         )
-
-
-def _upgrades(instance: Instance, version: Version) -> bool:
-    """Whether a new version of its twist concerns this instance."""
-    return (
-        instance.twist == version.twist
-        and instance.status not in ("deactivating", "failed")
-        and instance.version < version.number
-    )
 
 
 def storage_limits(settings: Settings) -> StorageLimits:

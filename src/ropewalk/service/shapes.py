@@ -72,8 +72,8 @@ def twist_shape(twist: Twist, instances: int) -> Shape:
     }
 
 
-def instance_shape(instance: Instance, limits: StorageLimits, at: Micros) -> Shape:
-    """A row of `instances`, with what it has used of its budgets at `at`."""
+def instance_shape(instance: Instance, limits: StorageLimits, at: Micros, asked: Sequence[str] = ()) -> Shape:
+    """A row of `instances`, with what it has used of its budgets at `at`, and what it waits to be granted."""
     return {
         "id": instance.id,
         "twist": instance.twist_name,
@@ -82,7 +82,9 @@ def instance_shape(instance: Instance, limits: StorageLimits, at: Micros) -> Sha
         "priority": instance.priority,
         "budgets": budgets_shape(instance, limits, at),
         "suspension": suspension_shape(instance.suspension),
+        "upgrading_to": instance.target_version,
         "upgrade_error": instance.upgrade_error,
+        "awaiting_grant": None if instance.awaiting is None else {"version": instance.awaiting, "permissions": list(asked)},
     }
 
 

@@ -24,6 +24,7 @@ from ropewalk.storage.records import (
     Accepted,
     ActivityQuery,
     Attempt as AttemptRecord,
+    Behind,
     Claim,
     DataKey,
     Execution,
@@ -38,6 +39,7 @@ from ropewalk.storage.records import (
     NewVersion,
     Node,
     NumberedLogLine,
+    Offer,
     OwnedActivity,
     Part,
     Progress,
@@ -144,11 +146,28 @@ class Storage(Protocol):
         """What of an instance names methods: callbacks and events that are not over, grouped by what they ask of the method."""
         ...
 
-    async def begin_upgrades(self, twist: str, version: int, executions: Sequence[NewExecution]) -> None:
-        """Have every given instance run `upgrade` to `version` before anything else; a queued upgrade to an older one is replaced.
+    async def behind(self, limit: int) -> list[Behind]:
+        """Up to `limit` instances that were not offered their twist's latest version; those that leave need not be."""
+        ...
 
-        A suspension by a budget is lifted with it, and the instance's budgets begin anew; an operator's is left.
+    async def offer(self, twist: str, number: int, offers: Sequence[Offer]) -> list[str]:
+        """Offer a twist's latest version to instances: each runs its `upgrade` before anything else, or waits for a grant.
+
+        Returns the executions that were queued; an upgrade to an older version that is queued is replaced. Left out are instances that are
+        no longer as they were seen, and all of them when the version is the latest no more. A suspension by a budget is lifted with an
+        upgrade, and the instance's budgets begin anew; an operator's is left.
         """
+        ...
+
+    async def grant(self, version: int, execution: NewExecution) -> None:
+        """Grant the instance of `execution` what the version asks for that it waits for, and have it run that `upgrade`.
+
+        Raises UnknownInstance, DoesNotApply (it waits for no grant of this version).
+        """
+        ...
+
+    async def upgrades(self, twist: str, number: int) -> list[str]:
+        """The executions that are to upgrade instances of a twist to a version, and are not over."""
         ...
 
     async def suspend(self, instance: str, suspension: Suspension) -> None:

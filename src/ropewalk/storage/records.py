@@ -52,7 +52,9 @@ class Twist(Kept, frozen=True, kw_only=True):
 
 
 class Version(Kept, frozen=True, kw_only=True):
-    """One immutable deployment of a twist. `bundle` is the digest that names its files."""
+    """One immutable deployment of a twist. `bundle` is the digest that names its files; `grants` whether who deployed it granted every
+    instance what it asks for.
+    """
 
     twist: str
     number: int
@@ -60,6 +62,7 @@ class Version(Kept, frozen=True, kw_only=True):
     module: str
     manifest: Manifest
     created_at: Micros
+    grants: bool = True
 
 
 class NewVersion(Kept, frozen=True, kw_only=True):
@@ -71,12 +74,36 @@ class NewVersion(Kept, frozen=True, kw_only=True):
     manifest: Manifest
     files: dict[str, bytes]
     at: Micros
+    grants: bool = True
+
+
+class Behind(Kept, frozen=True, kw_only=True):
+    """An instance in `version` that was not offered its twist's `latest`. `granted` as in Instance."""
+
+    instance: str
+    twist: str
+    version: int
+    granted: int
+    latest: int
+
+
+class Offer(Kept, frozen=True, kw_only=True):
+    """The latest version, offered to an instance as it was seen, with that `version` and `granted`.
+
+    `execution` is its `upgrade`, None when it has to wait for a grant first; with `grants` it gets the version's permissions.
+    """
+
+    instance: str
+    version: int
+    granted: int
+    execution: NewExecution | None
+    grants: bool
 
 
 class Use(Kept, frozen=True, kw_only=True):
     """What is live of an instance and names a method: `count` callbacks, or events that are not over, of one shape.
 
-    `kind` is `callback`, or the trigger of the events. An event brings `event` arguments, None for a callback: that depends on who calls.
+    `kind` is `callback`, `webhook` and so on, `task`, or for other events their trigger and `event`. An event brings `event` arguments, None for a callback: that depends on who calls.
     Then come `positions` bound ones, and those bound by `names`; `positions` is None when what is kept of them cannot be read.
     """
 
@@ -108,7 +135,8 @@ class Instance(Kept, frozen=True, kw_only=True):
     """A twist activated in a priority.
 
     `secret` makes the instance's callback tokens; it never leaves the host. `target_version` is the version whose `upgrade` is queued
-    or running, None when there is none. `suspension` is there while `status` is suspended. `pace_at` is the state of its pace, `spent`
+    or running, None when there is none; `awaiting` the one that waits for a grant. `granted` is the version whose permissions it was granted
+    beside those of its own, 0 for none. `suspension` is there while `status` is suspended. `pace_at` is the state of its pace, `spent`
     that of its other budgets (`budgets.Spent`, as JSON).
     """
 
@@ -130,6 +158,8 @@ class Instance(Kept, frozen=True, kw_only=True):
     callbacks: int
     suspension: Suspension | None = None
     upgrade_error: str | None = None
+    granted: int = 0
+    awaiting: int | None = None
 
 
 class NewInstance(Kept, frozen=True, kw_only=True):
@@ -279,13 +309,15 @@ class Claim(Kept, frozen=True, kw_only=True):
     """The right to run one execution: nobody else touches the instance until `epoch` changes.
 
     `execution.attempt` is the number of the attempt that begins now, `instance.version` the version that it runs: for an `upgrade` that
-    is the one it upgrades to, and `previous_version` the one that the instance still has.
+    is the one it upgrades to, and `previous_version` the one that the instance still has. `spent` is the wall time that earlier attempts
+    of a `deactivate` took, but for those that were lost with their node.
     """
 
     instance: Instance
     execution: Execution
     epoch: int
     previous_version: int | None = None
+    spent: Micros = 0
 
 
 # ── Webhooks ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────

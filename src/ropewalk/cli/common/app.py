@@ -22,6 +22,8 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
     "Write and deploy": {
         "new": "Start a project that passes its own tests and lint.",
         "deploy": "Store a new version of a twist and upgrade its instances.",
+        "rollback": "Deploy an older version's code again.",
+        "grant": "Grant an instance what a new version asks for.",
         "activate": "Add a twist to a priority.",
         "deactivate": "Remove an instance for good.",
     },

@@ -12,7 +12,7 @@ from ropewalk.storage.sqlite.committer import Transaction
 from ropewalk.storage.sqlite.driver import Row
 from ropewalk.wire.control import Manifest
 
-VERSION: Final = "twist, number, bundle, module, created_at, manifest"
+VERSION: Final = "twist, number, bundle, module, created_at, manifest, grants"
 """Columns of a Version, from `versions`."""
 
 TWIST: Final = "id, name, latest, created_at"
@@ -29,9 +29,11 @@ _decode_manifest = msgspec.json.Decoder(Manifest).decode
 
 def version_record(row: Row) -> Version:
     """Return the version whose `VERSION` columns `row` is."""
-    twist, number, bundle, module, created_at, manifest = row
+    twist, number, bundle, module, created_at, manifest, grants = row
     decoded = _decode_manifest(manifest)
-    return Version(twist=twist, number=number, bundle=bundle, module=module, manifest=decoded, created_at=created_at)
+    return Version(
+        twist=twist, number=number, bundle=bundle, module=module, manifest=decoded, created_at=created_at, grants=bool(grants)
+    )
 
 
 def twist_record(row: Row) -> Twist:
@@ -75,9 +77,7 @@ def keep_files(tx: Transaction, digest: str, files: Mapping[str, bytes]) -> None
 
 def _add_version(tx: Transaction, twist: str, number: int, new: NewVersion) -> Version:
     keep_files(tx, new.bundle, new.files)
-    manifest = _encode_manifest(new.manifest)
-    tx.run(
-        f"INSERT INTO versions ({VERSION}) VALUES (?, ?, ?, ?, ?, ?)", (twist, number, new.bundle, new.module, new.at, manifest)
-    )
+    row = (twist, number, new.bundle, new.module, new.at, _encode_manifest(new.manifest), new.grants)
+    tx.run(f"INSERT INTO versions ({VERSION}) VALUES (?, ?, ?, ?, ?, ?, ?)", row)
     tx.run("UPDATE twists SET latest = ? WHERE id = ?", (number, twist))
-    return Version(twist=twist, number=number, bundle=new.bundle, module=new.module, manifest=new.manifest, created_at=new.at)
+    return version_record(row)

@@ -8,23 +8,22 @@
 Beside that an instance may be suspended, by an operator or by a budget that it has used up: where it is in its life it stays until that
 is lifted, and deactivation lifts everything.
 
-`upgrade` runs while the instance has a target version: until it is over nothing else of the instance runs. An instance that was
-never active has nothing to upgrade: it moves to a newer version as soon as its `activate` is not running.
+`upgrading` has how an instance comes to a target version; what becomes of it when its `upgrade` is over is here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 from ropewalk.clock import Micros
-from ropewalk.storage.budgets import read_suspension, write_suspension
+from ropewalk.storage.budgets import write_suspension
 from ropewalk.storage.interface import DoesNotApply
 from ropewalk.storage.records import ErrorInfo, NewExecution, NewInstance, Suspension
 from ropewalk.storage.sqlite.budgeting import begin_anew
 from ropewalk.storage.sqlite.committer import Transaction
-from ropewalk.storage.sqlite.rows import InstanceState
-from ropewalk.storage.sqlite.scheduling import WAITING, add_execution, cancel_waiting, load, load_if_there, save
+from ropewalk.storage.sqlite.rows import InstanceState, error_text
+from ropewalk.storage.sqlite.scheduling import add_execution, load, save
+from ropewalk.storage.sqlite.upgrading import cancel_upgrades, offer_nothing_more
 
 CANCELLED_AT_ONCE: Final = 5_000
 """Most waiting executions that deactivation itself cancels; what is beyond is cancelled as the instance is erased."""
@@ -33,8 +32,8 @@ CANCELLED_AT_ONCE: Final = 5_000
 
 _INSERT: Final = """
     INSERT INTO instances (id, twist, version, priority, status, options, secret, created_at, epoch, served, next_seq, pending,
-        pending_bytes, store_bytes, callbacks)
-    VALUES (?, ?, ?, ?, 'activating', ?, ?, ?, 0, ?, 1, 0, 0, 0, 0)
+        pending_bytes, store_bytes, callbacks, offered)
+    VALUES (?, ?, ?, ?, 'activating', ?, ?, ?, 0, ?, 1, 0, 0, 0, 0, ?)
     """
 
 
@@ -51,52 +50,13 @@ def activate(tx: Transaction, new: NewInstance) -> None:
     if tx.value("SELECT 1 FROM instances WHERE id = ?", (new.id,)):
         raise DoesNotApply(f"there is an instance {new.id} already")
     at = new.activate.at
-    tx.run(_INSERT, (new.id, new.twist, new.version, new.priority, new.options, new.secret, at, tx.next_served()))
+    tx.run(_INSERT, (new.id, new.twist, new.version, new.priority, new.options, new.secret, at, tx.next_served(), new.version))
     state = load(tx, new.id)
     add_execution(tx, state, new.activate)
     save(tx, state, at)
 
 
-# ── Upgrades ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-_WAITING_UPGRADES: Final = f"""
-    SELECT n, size FROM executions INDEXED BY executions_barriers
-    WHERE instance = ? AND rank <= 1 AND trigger = 'upgrade' AND {WAITING}
-    """
-
-
-def begin_upgrades(tx: Transaction, twist: str, version: int, executions: Sequence[NewExecution]) -> None:
-    """Have instances of `twist` run `upgrade` to `version` before anything else; those that are there already, or gone, don't."""
-    for new in executions:
-        state = load_if_there(tx, new.instance)
-        if state is None or state.twist != twist or state.status == "deactivating":
-            continue
-        if version > max(state.version, state.target_version or 0):
-            _lift_for_upgrade(tx, state)
-            _begin_upgrade(tx, state, version, new)
-            save(tx, state, new.at)
-
-
-def _lift_for_upgrade(tx: Transaction, state: InstanceState) -> None:
-    """Let the new version try: what a budget suspended may be mended. What an operator did is the operator's to undo."""
-    suspension = read_suspension(state.suspension)
-    if suspension is not None and suspension.budget is not None:
-        begin_anew(tx, state)
-
-
-def _begin_upgrade(tx: Transaction, state: InstanceState, version: int, new: NewExecution) -> None:
-    _cancel_upgrades(tx, state, new.at)
-    if state.status in ("activating", "failed") and state.running is None:
-        state.version = version
-    else:
-        state.target_version = version
-        add_execution(tx, state, new)
-
-
-def _cancel_upgrades(tx: Transaction, state: InstanceState, at: Micros) -> None:
-    for number, size in tx.rows(_WAITING_UPGRADES, (state.id,)):
-        cancel_waiting(tx, state, number, size, at)
-    state.target_version = None
+# ── The end of a lifecycle method ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def is_superseded(state: InstanceState, trigger: str, version: int) -> bool:
@@ -110,10 +70,7 @@ def attempt_failed(tx: Transaction, state: InstanceState, trigger: str, at: Micr
     """Let an instance whose `activate` failed move to the version that was deployed meanwhile: the next try runs that."""
     if trigger == "activate" and state.target_version is not None:
         state.version = state.target_version
-        _cancel_upgrades(tx, state, at)
-
-
-# ── The end of a lifecycle method ─────────────────────────────────────────────────────────────────────────────────────────────
+        cancel_upgrades(tx, state, at)
 
 
 def execution_over(state: InstanceState, trigger: str, version: int | None, status: str, error: ErrorInfo | None) -> None:
@@ -173,14 +130,16 @@ def resume(tx: Transaction, instance: str, at: Micros) -> bool:
 
 # ── Deactivation ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+_DEACTIVATED: Final = ErrorInfo(type="cancelled", message="its instance was deactivated before it could run")
+
 _CANCEL_READY: Final = """
-    UPDATE executions SET status = 'cancelled', seq = NULL, finished_at = ?2 WHERE n IN (
+    UPDATE executions SET status = 'cancelled', seq = NULL, finished_at = ?2, error = ?4 WHERE n IN (
         SELECT n FROM executions INDEXED BY executions_ready WHERE instance = ?1 AND seq IS NOT NULL LIMIT ?3
     ) RETURNING size
     """
 
 _CANCEL_TIMERS: Final = """
-    UPDATE executions SET status = 'cancelled', due = NULL, finished_at = ?2 WHERE n IN (
+    UPDATE executions SET status = 'cancelled', due = NULL, finished_at = ?2, error = ?4 WHERE n IN (
         SELECT n FROM executions INDEXED BY executions_timers WHERE instance = ?1 AND due IS NOT NULL LIMIT ?3
     ) RETURNING size
     """
@@ -203,13 +162,15 @@ def begin_deactivation(tx: Transaction, execution: NewExecution) -> None:
     state.suspension = None
     state.target_version = None
     state.held = None
+    offer_nothing_more(tx, state.id)
     add_execution(tx, state, execution)
     save(tx, state, at)
 
 
 def cancel_some(tx: Transaction, instance: str, limit: int, at: Micros) -> tuple[int, int]:
     """Cancel up to `limit` waiting executions of an instance; returns how many there were and their bytes."""
-    sizes = tx.rows(_CANCEL_READY, (instance, at, limit))
+    why = error_text(_DEACTIVATED)
+    sizes = tx.rows(_CANCEL_READY, (instance, at, limit, why))
     if len(sizes) < limit:
-        sizes += tx.rows(_CANCEL_TIMERS, (instance, at, limit - len(sizes)))
+        sizes += tx.rows(_CANCEL_TIMERS, (instance, at, limit - len(sizes), why))
     return len(sizes), sum(size for (size,) in sizes)

@@ -17,6 +17,7 @@ from ropewalk.storage.interface import StorageFull, StorageUnavailable
 from ropewalk.storage.records import (
     ActivityQuery,
     Attempt,
+    Behind,
     DataKey,
     Execution,
     ExecutionQuery,
@@ -45,6 +46,7 @@ from ropewalk.storage.sqlite.prefixes import after_prefix
 from ropewalk.storage.sqlite.recording import RECORD, RECORDED
 from ropewalk.storage.sqlite.recurring import RECURRING, recurring_record
 from ropewalk.storage.sqlite.rows import ATTEMPT, EXECUTION, INSTANCE, InstanceState, attempt_record, execution_record
+from ropewalk.storage.sqlite.upgrading import BEHIND, UPGRADES
 from ropewalk.storage.sqlite.uses import USES, use_record
 from ropewalk.storage.sqlite.webhooks import WEBHOOKS, webhook_record
 from ropewalk.wire.messages import Json, NoteRecord, PriorityRecord, Target
@@ -108,6 +110,15 @@ class Reader:
     def instances(self) -> list[Instance]:
         """All instances, newest first."""
         return [InstanceState(*row).record() for row in self._rows(_INSTANCES)]
+
+    def behind(self, limit: int) -> list[Behind]:
+        """Instances that were not offered their twist's latest version."""
+        rows = self._rows(BEHIND, (limit,))
+        return [Behind(instance=row[0], twist=row[1], version=row[2], granted=row[3], latest=row[4]) for row in rows]
+
+    def upgrades(self, twist: str, number: int) -> list[str]:
+        """The executions that are to upgrade instances to a version."""
+        return [execution for (execution,) in self._rows(UPGRADES, (twist, number))]
 
     def live_uses(self, instance: str) -> list[Use]:
         """What of an instance names methods."""

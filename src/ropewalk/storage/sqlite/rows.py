@@ -31,7 +31,7 @@ RESTING: Final = frozenset({"failed", "gone", "erased"})
 INSTANCE = """
     i.id, i.twist, t.name, i.version, i.target_version, i.priority, i.status, i.options, i.secret, i.created_at, i.upgrade_error,
     i.epoch, i.node, i.running, i.held, i.wake_at, i.served, i.next_seq, i.pending, i.pending_bytes, i.store_bytes, i.callbacks,
-    i.pace_at, i.spent, i.suspension, i.record_bytes, i.recurs_at
+    i.pace_at, i.spent, i.suspension, i.record_bytes, i.recurs_at, i.granted, i.awaiting
     """
 """Columns of an InstanceState, from `instances i JOIN twists t`."""
 
@@ -39,7 +39,7 @@ INSTANCE = """
 class InstanceState(Struct):
     """An instance's row while a verb works on it: loaded once, changed in memory, saved once.
 
-    Its status is a record's, or `gone`: deactivated, unreachable, still to be erased; or `erased`. It is never `suspended`: that is what
+    `granted` and `awaiting` are read only: `upgrading` writes them where they change. Its status is a record's, or `gone`: deactivated, unreachable, still to be erased; or `erased`. It is never `suspended`: that is what
     `suspension` makes of any status, for as long as it is there.
     """
 
@@ -70,6 +70,8 @@ class InstanceState(Struct):
     suspension: Json | None
     record_bytes: int
     recurs_at: Micros | None
+    granted: int
+    awaiting: int | None
 
     @property
     def rests(self) -> bool:
@@ -104,6 +106,8 @@ class InstanceState(Struct):
             callbacks=self.callbacks,
             suspension=read_suspension(self.suspension),
             upgrade_error=self.upgrade_error,
+            granted=self.granted,
+            awaiting=self.awaiting,
         )
 
 

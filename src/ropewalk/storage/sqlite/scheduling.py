@@ -206,6 +206,11 @@ _START: Final = """
     """
 
 
+_SPENT: Final = """
+    SELECT coalesce(sum(max(0, finished_at - started_at)), 0) FROM attempts WHERE execution = ? AND status <> 'lost'
+    """
+
+
 def start_next(tx: Transaction, state: InstanceState, node: str, at: Micros) -> Claim | None:
     """Start the execution that runs next under the lease of `node`, which the caller has taken; None when none may run now.
 
@@ -232,6 +237,7 @@ def start_next(tx: Transaction, state: InstanceState, node: str, at: Micros) -> 
         execution=execution_record(_started(row, version, depth, at), state.twist),
         epoch=state.epoch,
         previous_version=state.version if upgrading else None,
+        spent=tx.value(_SPENT, (number,)) if row[7] == "deactivate" else 0,
     )
 
 

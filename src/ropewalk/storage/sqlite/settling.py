@@ -5,10 +5,11 @@ Whether the attempt still holds the lease is looked at first: one that lost it w
 
 from __future__ import annotations
 
+import logging
 from typing import Final
 
 from ropewalk.storage.interface import Fenced
-from ropewalk.storage.records import Instance, Part, Rank, Settled, Settlement
+from ropewalk.storage.records import Enqueue, Instance, LogLine, Part, Rank, Settled, Settlement
 from ropewalk.storage.sqlite.attempts import RUNNING, Running, keep_attempt
 from ropewalk.storage.sqlite.committer import Transaction
 from ropewalk.storage.sqlite.effects import apply_effects
@@ -37,7 +38,7 @@ def settle(tx: Transaction, settlement: Settlement) -> Settled:
     at = settlement.at
     state, running = lease_holder(tx, settlement.instance, settlement.epoch, settlement.execution)
     apply_effects(tx, state, settlement.effects, at)
-    keep_logs(tx, state.id, running.n, settlement.logs)
+    keep_logs(tx, state.id, running.n, settlement.logs if state.status != "deactivating" else _with_dropped(settlement))
     keep_attempt(tx, running.n, settlement.attempt)
     keep_record(tx, state, running.n, settlement)
     give_back(state)
@@ -45,6 +46,16 @@ def settle(tx: Transaction, settlement: Settlement) -> Settled:
     claimed = start_next(tx, state, settlement.node, at) if settlement.claim_next else None
     save(tx, state, at)
     return Settled(next=claimed)
+
+
+def _with_dropped(settlement: Settlement) -> list[LogLine]:
+    """Return the log lines of an attempt whose instance leaves, and one that says what it asked for in vain."""
+    dropped = sum(type(effect) is Enqueue for effect in settlement.effects)
+    if not dropped:
+        return settlement.logs
+    text = f"tasks that it asked for and that will not run, since its instance is being deactivated: {dropped:,}"
+    line = LogLine(time=settlement.at, level=logging.WARNING, message=text, attempt=settlement.attempt.number)
+    return [*settlement.logs, line]
 
 
 def commit_part(tx: Transaction, part: Part) -> Instance:

@@ -16,6 +16,7 @@ from ropewalk.storage.records import (
     Accepted,
     ActivityQuery,
     Attempt,
+    Behind,
     Claim,
     DataKey,
     Execution,
@@ -30,6 +31,7 @@ from ropewalk.storage.records import (
     NewVersion,
     Node,
     NumberedLogLine,
+    Offer,
     OwnedActivity,
     Part,
     Progress,
@@ -55,6 +57,7 @@ from ropewalk.storage.sqlite import (
     nodes,
     recording,
     settling,
+    upgrading,
     upkeep,
     webhooks,
     workspace,
@@ -132,9 +135,21 @@ class SqliteStorage:
         """What of an instance names methods."""
         return self._read.live_uses(instance)
 
-    async def begin_upgrades(self, twist: str, version: int, executions: Sequence[NewExecution]) -> None:
-        """Have instances run `upgrade`."""
-        await self._write(lambda tx: lifecycle.begin_upgrades(tx, twist, version, executions), heavy=True)
+    async def behind(self, limit: int) -> list[Behind]:
+        """Instances that were not offered their twist's latest version."""
+        return self._read.behind(limit)
+
+    async def offer(self, twist: str, number: int, offers: Sequence[Offer]) -> list[str]:
+        """Offer a version to instances."""
+        return await self._write(lambda tx: upgrading.offer(tx, twist, number, offers), heavy=True)
+
+    async def grant(self, version: int, execution: NewExecution) -> None:
+        """Grant an instance what a version asks for."""
+        await self._write(lambda tx: upgrading.grant(tx, version, execution))
+
+    async def upgrades(self, twist: str, number: int) -> list[str]:
+        """The executions that are to upgrade instances to a version."""
+        return self._read.upgrades(twist, number)
 
     async def suspend(self, instance: str, suspension: Suspension) -> None:
         """Have nothing more of an instance run."""

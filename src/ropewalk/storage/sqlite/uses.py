@@ -46,7 +46,7 @@ USES: Final = (
     ),
     # Those that wait, ready or not, and the one that runs: should it fail, it is tried again in the version that there is then.
     _grouped(
-        "trigger",
+        "CASE trigger WHEN 'task' THEN trigger ELSE trigger || ' event' END",
         "CASE WHEN event = '[]' THEN 0 WHEN json_valid(event) THEN json_array_length(event) END",
         f"""
         SELECT {_OF_EVENT} FROM executions e INDEXED BY executions_ready WHERE instance = ?1 AND seq IS NOT NULL AND rank > 1

@@ -1,0 +1,96 @@
+"""Deploys that are killed half-way, several at once, and beside a node: no instance is left behind, none is upgraded twice."""
+
+from __future__ import annotations
+
+import random
+import time
+from pathlib import Path
+
+from tests.harness.checks import assert_idle, assert_whole, rows
+from tests.harness.commands import Cli
+
+COUNTS = """
+    from ropewalk import Twist
+
+
+    class Counts(Twist):
+        async def upgrade(self) -> None:
+            await self.set(f"upgraded:{{self.execution.version}}", self.execution.previous_version)
+
+        async def version(self) -> int:
+            return self.execution.version  # {change}
+"""
+
+INSTANCES = 3
+
+
+def opened(folder: Path) -> Cli:
+    """Return commands on a database with some instances of version 1."""
+    cli = Cli(folder)
+    cli.json("deploy", cli.write(COUNTS.format(change=0), "counts.py"))
+    for _ in range(INSTANCES):
+        cli.json("activate", "counts")
+    cli.json("drain", "--until-idle")
+    return cli
+
+
+def latest(cli: Cli) -> int:
+    """Return the number of the latest version."""
+    (twist,) = cli.json("twists")
+    number: int = twist["version"]
+    return number
+
+
+def assert_all_in(cli: Cli, version: int) -> None:
+    """Fail unless each instance runs this version, and ran each upgrade that it ran once and in order."""
+    assert [row["version"] for row in cli.json("instances")] == [version] * INSTANCES
+    assert rows(cli.database, "select count(*) from instances where offered != ?", version) == [0]
+    for row in cli.json("instances"):
+        keys = [key for key in cli.json("store", "keys", row["id"]) if key.startswith("upgraded:")]
+        assert f"upgraded:{version}" in keys
+    assert_whole(cli.database)
+    assert_idle(cli.database)
+    assert cli.run("doctor", "--no-repair").code == 0
+
+
+def test_a_killed_deploy_is_there_for_every_instance_or_for_none(tmp_path: Path) -> None:
+    cli = opened(tmp_path)
+    for change in range(1, 4):
+        deploying = cli.begin("deploy", cli.write(COUNTS.format(change=change), "counts.py"))
+        time.sleep(random.uniform(0.4, 1.4))  # the moment of the fault, not a wait for anything
+        deploying.kill()
+        cli.json("drain", "--until-idle")
+        assert len({row["version"] for row in cli.json("instances")}) == 1
+    cli.json("deploy", cli.write(COUNTS.format(change="last"), "counts.py"))
+    cli.json("drain", "--until-idle")
+    assert_all_in(cli, latest(cli))
+
+
+def test_a_deploy_killed_before_it_offered_its_version_is_finished_by_the_next_node(tmp_path: Path) -> None:
+    cli = opened(tmp_path)
+    cli.json("deploy", cli.write(COUNTS.format(change=1), "counts.py"))
+    undo_offers(cli)
+    cli.json("drain", "--until-idle")
+    assert_all_in(cli, 2)
+
+
+def undo_offers(cli: Cli) -> None:
+    """Have the database be as a deploy leaves it that is killed right after it has stored its version."""
+    import apsw  # what the storage itself uses: a second SQLite would not know of its locks
+
+    with apsw.Connection(str(cli.database)) as connection:
+        connection.execute("delete from executions where trigger = 'upgrade'")
+        connection.execute(
+            "update instances set offered = 1, target_version = null, pending = 0, pending_bytes = 0, wake_at = null"
+        )
+
+
+def test_deploys_at_once_get_numbers_of_their_own_and_a_node_sees_them_through(tmp_path: Path) -> None:
+    cli = opened(tmp_path)
+    with cli.serving():
+        paths = [cli.write(COUNTS.format(change=change), f"counts{change}.py") for change in range(4)]
+        deploying = [cli.begin("deploy", path, "--wait", "--json") for path in paths[1:]]
+        numbers = [done.result()["version"] for done in deploying]
+        assert sorted(numbers) == [2, 3, 4]
+        cli.json("drain", "--until-idle")
+    assert_all_in(cli, 4)
