@@ -385,9 +385,8 @@ async def deploy(scene: Scene, bundle: str, *schedules: ScheduleInfo) -> None:
     """Deploy a version that declares these, and have `i1` upgrade to it."""
     manifest = Manifest(protocol=1, python="3.11", cls="Syncer", description="", methods=[], schedules=list(schedules))
     new = NewVersion(name="syncer", bundle=bundle, module="twist", manifest=manifest, files={"t.py": b""}, at=scene.clock.now())
-    version = await scene.storage.deploy(new)
-    if await scene.storage.instance("i1") is not None:
-        await scene.storage.begin_upgrades(scene.twist, version.number, [scene.lifecycle("i1", "upgrade")])
+    await scene.storage.deploy(new)
+    await scene.offer()
 
 
 def declared(method: str, seconds: float) -> ScheduleInfo:
