@@ -21,7 +21,7 @@ from ropewalk import Priority, Twist, WebhookRequest
 from ropewalk.tools import Network
 
 
-class Receiver(Twist):
+class Examples(Twist):
     network = Network(urls=[])
 
     async def activate(self, priority: Priority) -> None:
