@@ -91,13 +91,6 @@ def test_an_unknown_setting_is_wrong_usage(ropewalk: Ropewalk, monkeypatch: pyte
     )
 
 
-def test_a_setting_that_does_nothing_yet_is_mentioned(ropewalk: Ropewalk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ROPEWALK_LIMIT_RESPOND", "5")
-    done = ropewalk("config", "--json")
-    assert done.code == 0
-    assert "ROPEWALK_LIMIT_RESPOND is set, and nothing in this release applies it" in done.err
-
-
 def test_python_m_ropewalk() -> None:
     done = subprocess.run([sys.executable, "-m", "ropewalk", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("ropewalk ")

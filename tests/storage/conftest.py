@@ -12,7 +12,9 @@ from ropewalk.storage.records import StorageLimits
 from ropewalk.storage.sqlite import open_sqlite
 from tests.storage.scene import Scene, StillClock
 
-LIMITS = StorageLimits(pending=500, pending_bytes=100_000, store_bytes=50_000, callbacks=100, record_bytes=300)
+LIMITS = StorageLimits(
+    pending=500, pending_bytes=100_000, store_bytes=50_000, callbacks=100, record_bytes=300, delivery_bytes=85_000
+)
 
 
 @pytest.fixture

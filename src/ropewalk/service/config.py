@@ -77,6 +77,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     keep_records: float = 7 * 86400.0
     limit_record: int = 1024 * 1024
     limit_records: int = 64 * 1024 * 1024
+    keep_deliveries: float = 7 * 86400.0
+    limit_deliveries: int = 64 * 1024 * 1024
     limit_import: int = 256 * 1024 * 1024
     limit_packages: int = 512 * 1024 * 1024
     package_index: str = ""
@@ -384,6 +386,12 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting("keep_records", parse_duration, "How long records of attempts are kept."),
     Setting("limit_record", parse_size, "The record of one attempt; what is beyond is left out, and replay says so."),
     Setting("limit_records", parse_size, "All records of one instance; the oldest go first."),
+    Setting(
+        "keep_deliveries",
+        parse_duration,
+        "How long webhooks' requests are kept once they are answered, and the ids by which their senders name them.",
+    ),
+    Setting("limit_deliveries", parse_size, "All requests that are kept of one instance's webhooks; the oldest go first."),
     Setting("limit_import", parse_size, "Memory that importing a version's module may take, once for all its executions."),
     Setting("limit_packages", parse_size, "All packages of one version, unpacked."),
     Setting(

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from ropewalk.errors import InvalidValue, NotFound
 from ropewalk.storage.interface import Storage
-from ropewalk.storage.records import Execution, ExecutionQuery, Instance, Twist
+from ropewalk.storage.records import Delivery, Execution, ExecutionQuery, Instance, Twist
 from ropewalk.wire.messages import PriorityRecord
 
 _SHOWN = 5
@@ -85,6 +85,22 @@ async def find_execution(storage: Storage, text: str) -> Execution:
     found = await storage.execution(ids[0]) if ids else None
     if found is None:
         raise NotFound(f"there is no execution {text!r}: `ropewalk executions` and `ropewalk tasks` list them")
+    return found
+
+
+async def find_delivery(storage: Storage, text: str) -> Delivery:
+    """Return the webhook's delivery whose execution has this id, or unique beginning of one.
+
+    Raises:
+        NotFound: there is none, or it is forgotten.
+        InvalidValue: there are several.
+    """
+    execution = await find_execution(storage, text)
+    found = await storage.delivery(execution.id)
+    if found is None:
+        raise NotFound(
+            f"execution {execution.id} answers no webhook, or its request is forgotten: `ropewalk webhooks` lists them"
+        )
     return found
 
 

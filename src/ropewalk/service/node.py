@@ -247,6 +247,7 @@ class Node:
             await storage.erase(_REMOVED_AT_ONCE),
             await storage.sweep(_REMOVED_AT_ONCE),
             await storage.forget(_REMOVED_AT_ONCE, now - round(settings.keep_executions * 1e6)),
+            await storage.forget_deliveries(_REMOVED_AT_ONCE, now - round(settings.keep_deliveries * 1e6)),
             await storage.forget_records(_REMOVED_AT_ONCE, now - round(settings.keep_records * 1e6)),
         )
 

@@ -30,6 +30,7 @@ from ropewalk.sources import urls
 from ropewalk.storage.interface import DoesNotApply, Storage, StorageUnavailable, StorageUnusable
 from ropewalk.storage.pace import Pace
 from ropewalk.storage.records import (
+    Delivery,
     Execution,
     Instance,
     NewExecution,
@@ -111,6 +112,10 @@ class Service:
         """Take note of where this process listens: webhooks' URLs begin with that, here and in processes that listen nowhere."""
         self.public_url = self.settings.public_url or url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
         await self.storage.note_fact(urls.LISTENING, self.public_url)
+
+    async def base_url(self) -> str:
+        """Return what webhooks' URLs begin with."""
+        return self.public_url or await self.storage.fact(urls.LISTENING) or urls.DEFAULT
 
     def has_live_node(self) -> bool:
         """Whether some node, in any process, runs this database's executions now."""
@@ -379,6 +384,29 @@ class Service:
         self.ring()
         return execution.id
 
+    async def redeliver(self, delivery: Delivery) -> str:
+        """Have a webhook's request run once more, as if it had come again; returns the new execution.
+
+        Raises:
+            UnknownInstance, QueueIsFull, DoesNotApply: as `Storage.redeliver`.
+        """
+        original = await self.storage.execution(delivery.execution)
+        if original is None:
+            raise DoesNotApply(f"there is no execution {delivery.execution} any more")
+        execution = NewExecution(
+            id=new_id(),
+            instance=delivery.instance,
+            trigger="webhook",
+            target=original.target,
+            callback=original.callback,
+            ns=original.ns,
+            cause=f"redelivery of {delivery.execution}",
+            at=self.clock.now(),
+        )
+        await self.storage.redeliver(delivery.execution, execution)
+        self.ring()
+        return execution.id
+
     async def is_held(self, execution: Execution) -> bool:
         """Whether an execution that is not over waits for its suspended instance to be resumed."""
         if execution.status == "running":
@@ -406,6 +434,7 @@ def storage_limits(settings: Settings) -> StorageLimits:
         store_bytes=settings.limit_store,
         callbacks=settings.limit_callbacks,
         record_bytes=settings.limit_records,
+        delivery_bytes=settings.limit_deliveries,
         pace=Pace(burst=settings.pace_burst, rate=settings.pace_rate),
         daily=settings.limit_daily,
         chain=settings.limit_chain,

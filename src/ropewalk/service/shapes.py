@@ -5,6 +5,7 @@ Ids are text, times ISO 8601 in UTC with a Z, durations and CPU time millisecond
 
 from __future__ import annotations
 
+import base64
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -12,9 +13,12 @@ from typing import Any
 import msgspec
 
 from ropewalk.clock import Micros, to_datetime
+from ropewalk.recording.hiding import without_credentials
+from ropewalk.sources.urls import url_of
 from ropewalk.storage.budgets import at_hour, read_spent
 from ropewalk.storage.records import (
     Attempt,
+    Delivery,
     ErrorInfo,
     Execution,
     Instance,
@@ -25,8 +29,9 @@ from ropewalk.storage.records import (
     StorageLimits,
     Suspension,
     Twist,
+    Webhook,
 )
-from ropewalk.wire.messages import Json, PriorityRecord, Target
+from ropewalk.wire.messages import Json, PriorityRecord, RequestRecord, Target
 
 Shape = dict[str, Any]
 """A JSON object, its fields in the order in which they are shown."""
@@ -237,6 +242,64 @@ def log_shape(line: LogLine) -> Shape:
 def numbered_log_shape(line: NumberedLogLine) -> Shape:
     """A log line among others: with an id, and whose it is."""
     return {"id": str(line.number), "instance": line.instance, "execution": line.execution, **log_shape(line.line)}
+
+
+def webhook_shape(webhook: Webhook, base: str) -> Shape:
+    """A row of `webhook list`."""
+    return {
+        "id": webhook.id,
+        "instance": webhook.instance,
+        "handler": method_shape(webhook.target),
+        "url": url_of(base, webhook.token),
+        "respond": webhook.respond,
+        "signature": webhook.signature,
+        "challenge": webhook.challenge,
+        "created_at": time_shape(webhook.created_at),
+    }
+
+
+def delivery_shape(delivery: Delivery) -> Shape:
+    """A row of `webhooks`. Its id is its execution's; what is null of the request is large, or not kept any more (`size` 0)."""
+    request = None if delivery.request is None else _read_request(delivery.request)[0]
+    headers = [] if request is None else without_credentials(request.headers)[0]
+    text = None if request is None else _text_of(request.body)
+    return {
+        "id": delivery.execution,
+        "webhook": delivery.webhook,
+        "instance": delivery.instance,
+        "handler": method_shape(delivery.target),
+        "received_at": time_shape(delivery.received_at),
+        "delivery": delivery.delivery,
+        "redelivers": delivery.redelivers,
+        "status": delivery.status,
+        "error": error_shape(delivery.error),
+        "finished_at": time_shape(delivery.finished_at),
+        "method": None if request is None else request.method,
+        "path": None if request is None else request.path,
+        "query": None if request is None else request.query,
+        "headers": None if request is None else _by_name(headers),
+        "body": text,
+        "body_base64": base64.b64encode(request.body).decode() if request is not None and text is None else None,
+        "size": delivery.size,
+    }
+
+
+def _by_name(headers: Sequence[tuple[str, str]]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, value in headers:
+        lower = name.lower()
+        found[lower] = f"{found[lower]}, {value}" if lower in found else value
+    return found
+
+
+def _text_of(body: bytes) -> str | None:
+    try:
+        return body.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+_read_request = msgspec.json.Decoder(tuple[RequestRecord]).decode
 
 
 def activity_shape(owned: OwnedActivity) -> Shape:

@@ -27,6 +27,7 @@ from ropewalk.storage.records import (
     Behind,
     Claim,
     DataKey,
+    Delivery,
     Execution,
     ExecutionQuery,
     Instance,
@@ -367,6 +368,28 @@ class Storage(Protocol):
 
     async def accept(self, new: NewDelivery) -> Accepted:
         """Store a webhook's delivery, unless it was stored before. Raises UnknownWebhook, QueueIsFull, StorageFull."""
+        ...
+
+    async def deliveries(self, instance: str | None = None, limit: int | None = None) -> list[Delivery]:
+        """What webhooks received and is still known, newest first; requests that are large are left out."""
+        ...
+
+    async def delivery(self, execution: str) -> Delivery | None:
+        """The delivery that an execution answers, with its request."""
+        ...
+
+    async def redeliver(self, original: str, new: NewExecution) -> None:
+        """Store the request of a delivery, named by its execution, once more, as the event of `new`.
+
+        Raises UnknownInstance, QueueIsFull, DoesNotApply (it is no delivery, or its request is not kept any more).
+        """
+        ...
+
+    async def forget_deliveries(self, limit: int, before: Micros) -> int:
+        """Forget up to `limit` deliveries that were received before a time, and drop the requests of those whose executions are over.
+
+        What an instance has beyond `StorageLimits.delivery_bytes` goes with the deliveries that bring more.
+        """
         ...
 
     # What is known of the installation

@@ -359,6 +359,27 @@ class Accepted(Kept, frozen=True, kw_only=True):
     duplicate: bool = False
 
 
+class Delivery(Kept, frozen=True, kw_only=True):
+    """A request that a webhook received, and what has become of its execution.
+
+    `request` is the execution's event: None in listings when it is large, and anywhere when it is not kept any more, which `size` 0 says.
+    `redelivers` is the execution whose request a person has sent again by this one.
+    """
+
+    execution: str
+    instance: str
+    webhook: str
+    delivery: str | None
+    received_at: Micros
+    size: int
+    redelivers: str | None
+    status: ExecutionStatus
+    error: ErrorInfo | None
+    target: Target
+    finished_at: Micros | None
+    request: Json | None
+
+
 class Progress(Kept, frozen=True, kw_only=True):
     """How far an execution is, in short."""
 
@@ -665,6 +686,7 @@ class StorageLimits(Kept, frozen=True, kw_only=True):
     store_bytes: int = 100 * 1024 * 1024
     callbacks: int = 100_000
     record_bytes: int = 64 * 1024 * 1024
+    delivery_bytes: int = 64 * 1024 * 1024
     pace: Pace = Pace(burst=1_000, rate=10.0)
     daily: int = 50_000
     chain: int = 10_000

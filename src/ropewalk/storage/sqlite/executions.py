@@ -51,6 +51,8 @@ def check_room(state: InstanceState, new: NewExecution, limits: StorageLimits) -
 
 # ── Retry ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+_REQUEST_IS_GONE: Final = "SELECT 1 FROM executions WHERE n = ? AND event = x'5b5d'"
+
 _LOOK: Final = "SELECT n, instance, status, trigger, size, version, rank FROM executions WHERE id = ?"
 
 _QUEUE_AGAIN: Final = """
@@ -75,6 +77,8 @@ def retry(tx: Transaction, execution: str, at: Micros) -> None:
     state = load_if_there(tx, instance)
     if state is None or (state.status == "deactivating" and trigger != "deactivate"):
         raise DoesNotApply(f"execution {execution} cannot be retried: its instance is deactivated")
+    if trigger == "webhook" and tx.value(_REQUEST_IS_GONE, (number,)):
+        raise DoesNotApply(f"execution {execution} cannot be retried: the request that it answers is not kept any more")
     if status != "retrying":
         _take_up_again(state, execution, trigger, version)
         state.pending += 1

@@ -19,6 +19,7 @@ from ropewalk.storage.records import (
     Attempt,
     Behind,
     DataKey,
+    Delivery,
     Execution,
     ExecutionQuery,
     Instance,
@@ -38,6 +39,7 @@ from ropewalk.storage.records import (
     Workload,
 )
 from ropewalk.storage.sqlite import workspace
+from ropewalk.storage.sqlite.deliveries import DELIVERIES, ONE_DELIVERY, delivery_record
 from ropewalk.storage.sqlite.deploying import TWIST, VERSION, twist_record, version_record
 from ropewalk.storage.sqlite.driver import Connection, Row
 from ropewalk.storage.sqlite.errors import translate
@@ -287,6 +289,15 @@ class Reader:
         condition, bindings = ("", ()) if instance is None else ("AND w.instance = ?", (instance,))
         rows = self._rows(f"{WEBHOOKS} {condition} ORDER BY w.created_at DESC, w.id", bindings)
         return [webhook_record(row) for row in rows]
+
+    def deliveries(self, instance: str | None, limit: int | None) -> list[Delivery]:
+        """What webhooks received, newest first."""
+        return [delivery_record(row) for row in self._rows(DELIVERIES, (instance, -1 if limit is None else limit))]
+
+    def delivery(self, execution: str) -> Delivery | None:
+        """The delivery that an execution answers."""
+        row = self._row(ONE_DELIVERY, (execution,))
+        return None if row is None else delivery_record(row)
 
     def fact(self, name: str) -> str | None:
         """What was last noted under a name."""

@@ -22,6 +22,11 @@ def error_text(error: ErrorInfo | None) -> bytes | None:
     return None if error is None else _encode(error)
 
 
+def read_error(text: bytes | None) -> ErrorInfo | None:
+    """Return a stored error."""
+    return None if text is None else _decode_error(text)
+
+
 RESTING: Final = frozenset({"failed", "gone", "erased"})
 """Statuses in which nothing of an instance runs."""
 
@@ -151,7 +156,7 @@ def execution_record(row: Row, twist: str) -> Execution:
         cpu=row[21],
         memory_peak=row[22],
         requests=row[23],
-        error=None if row[24] is None else _decode_error(row[24]),
+        error=read_error(row[24]),
         result=row[25],
         event=row[27],
     )
@@ -167,5 +172,4 @@ def attempt_record(row: Row) -> Attempt:
     """Return the attempt whose `ATTEMPT` columns `row` is."""
     number, version, node, status, started_at, finished_at, cpu, memory_peak, requests, error = row
     usage = Usage(started_at=started_at, finished_at=finished_at, cpu=cpu, memory_peak=memory_peak, requests=requests)
-    failure = None if error is None else _decode_error(error)
-    return Attempt(number=number, version=version, node=node, usage=usage, status=status, error=failure)
+    return Attempt(number=number, version=version, node=node, usage=usage, status=status, error=read_error(error))

@@ -19,6 +19,7 @@ from ropewalk.storage.records import (
     Behind,
     Claim,
     DataKey,
+    Delivery,
     Execution,
     ExecutionQuery,
     Instance,
@@ -50,6 +51,7 @@ from ropewalk.storage.records import (
 from ropewalk.storage.sqlite import (
     audit,
     claiming,
+    deliveries,
     deploying,
     executions,
     keys,
@@ -59,7 +61,6 @@ from ropewalk.storage.sqlite import (
     settling,
     upgrading,
     upkeep,
-    webhooks,
     workspace,
 )
 from ropewalk.storage.sqlite.committer import Committer
@@ -322,7 +323,23 @@ class SqliteStorage:
 
     async def accept(self, new: NewDelivery) -> Accepted:
         """Store a delivery."""
-        return await self._write(lambda tx: webhooks.accept(tx, new), heavy=len(new.execution.event) > LONG)
+        return await self._write(lambda tx: deliveries.accept(tx, new), heavy=len(new.execution.event) > LONG)
+
+    async def deliveries(self, instance: str | None = None, limit: int | None = None) -> list[Delivery]:
+        """What webhooks received."""
+        return self._read.deliveries(instance, limit)
+
+    async def delivery(self, execution: str) -> Delivery | None:
+        """The delivery that an execution answers."""
+        return self._read.delivery(execution)
+
+    async def redeliver(self, original: str, new: NewExecution) -> None:
+        """Store a delivery's request once more."""
+        await self._write(lambda tx: deliveries.redeliver(tx, original, new), heavy=True)
+
+    async def forget_deliveries(self, limit: int, before: Micros) -> int:
+        """Forget old deliveries."""
+        return await self._write(lambda tx: deliveries.forget_deliveries(tx, limit, before), promised=False, heavy=True)
 
     async def fact(self, name: str) -> str | None:
         """What was last noted under a name."""

@@ -7,6 +7,7 @@ from typing import Final
 
 from ropewalk.clock import Micros
 from ropewalk.storage.sqlite.committer import Transaction
+from ropewalk.storage.sqlite.deliveries import erase_deliveries
 from ropewalk.storage.sqlite.lifecycle import cancel_some
 from ropewalk.storage.sqlite.recording import drop_records
 
@@ -45,6 +46,7 @@ def erase(tx: Transaction, limit: int, at: Micros) -> int:
             tx.run(statement, (instance, left))
             left -= tx.changed()
         left -= cancel_some(tx, instance, left, at)[0]
+        left -= erase_deliveries(tx, instance, left)
         if left > 0:
             tx.run(_ERASED, (instance,))
     return limit - left

@@ -1,19 +1,12 @@
-"""Webhooks and their deliveries: what `create_webhook` keeps, and the transaction in which a request becomes an event.
-
-Whether the webhook is there, its instance takes events, has room, and the delivery is new is looked at in the transaction that stores
-it: whoever deletes a webhook or deactivates an instance, in whatever process, has nothing more accepted from the moment of that commit.
-"""
+"""Webhooks: what `create_webhook` keeps, and `delete_webhook` removes. What they receive is in `deliveries`."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from ropewalk.storage.interface import UnknownWebhook
-from ropewalk.storage.records import Accepted, NewDelivery, Rank, Webhook
+from ropewalk.storage.records import Webhook
 from ropewalk.storage.sqlite.committer import Transaction
 from ropewalk.storage.sqlite.driver import Row
-from ropewalk.storage.sqlite.executions import check_room
-from ropewalk.storage.sqlite.scheduling import add_execution, load_if_there, save
 from ropewalk.wire.messages import Target
 
 # ── Webhooks ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -84,43 +77,3 @@ def drop_webhook(tx: Transaction, instance: str, token: str) -> None:
 def drop_webhooks_of(tx: Transaction, instance: str, callback: str) -> None:
     """Forget the webhooks that were made of a callback."""
     tx.run(_DROP_OF_CALLBACK, (instance, callback))
-
-
-# ── Deliveries ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-_IS_THERE: Final = "SELECT 1 FROM webhooks WHERE instance = ? AND token = ?"
-
-_FIRST: Final = """
-    SELECT e.id, e.status, e.n FROM deliveries d INDEXED BY deliveries_once CROSS JOIN executions e ON e.n = d.execution
-    WHERE d.instance = ? AND d.webhook = ? AND d.delivery = ? AND d.delivery IS NOT NULL
-    """
-
-_NOT_ANSWERED: Final = frozenset({"failed", "dead", "cancelled"})
-
-_LET_AGAIN: Final = "UPDATE deliveries SET delivery = NULL WHERE execution = ?"
-
-_KEEP: Final = "INSERT INTO deliveries (execution, instance, webhook, delivery, received_at, size) VALUES (?, ?, ?, ?, ?, ?)"
-
-
-def accept(tx: Transaction, new: NewDelivery) -> Accepted:
-    """Store a delivery and its execution, unless it was stored before.
-
-    Raises:
-        UnknownWebhook: it was deleted, or its instance takes no more events.
-        QueueIsFull: the instance has too many pending already.
-    """
-    execution = new.execution
-    state = load_if_there(tx, execution.instance)
-    if state is None or state.status == "deactivating" or tx.value(_IS_THERE, (state.id, new.token)) is None:
-        raise UnknownWebhook(f"webhook {new.webhook} is not there any more")
-    first = None if new.delivery is None else tx.row(_FIRST, (state.id, new.webhook, new.delivery))
-    answered_again = first is not None and execution.rank == Rank.WAITED_FOR and first[1] in _NOT_ANSWERED
-    if first is not None and not answered_again:
-        return Accepted(execution=first[0], duplicate=True)
-    check_room(state, execution, tx.limits)
-    if first is not None:  # its sender waited for an answer and got none: it is right to send it again
-        tx.run(_LET_AGAIN, (first[2],))
-    add_execution(tx, state, execution)
-    tx.run(_KEEP, (tx.last_inserted(), state.id, new.webhook, new.delivery, execution.at, len(execution.event)))
-    save(tx, state, execution.at)
-    return Accepted(execution=execution.id)
