@@ -17,7 +17,7 @@ from msgspec import Struct, field
 from ropewalk.errors import InvalidValue
 from ropewalk.service.deploying import check_options
 from ropewalk.service.signatures import Signatures
-from ropewalk.storage.interface import Storage
+from ropewalk.storage.interface import Storage, StorageUnusable
 from ropewalk.storage.records import Instance, Use
 from ropewalk.wire.control import Manifest
 
@@ -97,7 +97,10 @@ class _Versions:
         known = self._known.get(instance.version)
         if known is None:
             version = await self._storage.version(self._twist, instance.version)
-            assert version is not None
+            if version is None:
+                raise StorageUnusable(
+                    f"version {instance.version} of {instance.twist_name} is not in the database: restore it from a backup"
+                )
             known = self._known[instance.version] = Signatures(version.manifest)
         return known
 

@@ -23,7 +23,7 @@ from ropewalk.answers.tasks import new_id
 from ropewalk.clock import Clock
 from ropewalk.service.deploying import permissions
 from ropewalk.service.permissions import added
-from ropewalk.storage.interface import Storage
+from ropewalk.storage.interface import Storage, StorageUnusable
 from ropewalk.storage.records import Behind, Instance, NewExecution, Offer, Rank, Version
 from ropewalk.wire.messages import Target
 
@@ -105,7 +105,8 @@ class RollOut:
 
     async def _version(self, twist: str, number: int) -> Version:
         version = await self._storage.version(twist, number)
-        assert version is not None
+        if version is None:
+            raise StorageUnusable(f"version {number} of twist {twist} is not in the database: restore it from a backup")
         return version
 
 
