@@ -18,6 +18,17 @@ async def test_a_version_is_offered_to_an_instance_once(scene: Scene) -> None:
     assert await scene.run_all() == ["upgrade"]
 
 
+async def test_an_offer_that_two_make_is_one(scene: Scene) -> None:
+    await scene.active()
+    await scene.deploy("b2")
+    offers = [
+        Offer(instance="i1", version=1, granted=0, execution=scene.lifecycle("i1", "upgrade"), grants=False) for _ in range(2)
+    ]
+    queued = [await scene.storage.offer(scene.twist, 2, [offer]) for offer in offers]
+    assert [len(executions) for executions in queued] == [1, 0]
+    assert await scene.run_all() == ["upgrade"]
+
+
 async def test_upgrades_are_known_until_they_are_over(scene: Scene) -> None:
     for instance in ("i1", "i2"):
         await scene.active(instance)
@@ -65,7 +76,9 @@ async def test_an_offer_to_an_instance_that_has_moved_is_made_again(scene: Scene
     await scene.deploy("b3")
     (seen,) = await scene.storage.behind(10)
     await scene.succeed(claim)
-    stale = Offer(instance="i1", version=seen.version, granted=0, execution=scene.lifecycle("i1", "upgrade"), grants=False)
+    stale = Offer(
+        instance="i1", version=seen.version, granted=seen.granted, execution=scene.lifecycle("i1", "upgrade"), grants=False
+    )
     assert await scene.storage.offer(scene.twist, 3, [stale]) == []
     assert [one.version for one in await scene.storage.behind(10)] == [2]
     await scene.offer()
