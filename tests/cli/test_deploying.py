@@ -76,6 +76,34 @@ def test_a_refusal_says_what_would_break_and_stores_nothing(sync: Cli) -> None:
     assert [row["version"] for row in sync.json("twists")] == [1]
 
 
+def test_webhooks_and_what_recurs_are_live_too(sync: Cli) -> None:
+    more = """
+        network = Network(urls=[])
+
+        async def listen(self) -> str:
+            await self.schedule_recurring("tick", self.tick, "arg", every=3600)
+            return await self.network.create_webhook(self.on_hook, "bound")
+
+        async def tick(self, word: str) -> None: ...
+
+        async def on_hook(self, request: WebhookRequest, word: str) -> None: ...
+    """
+    source = SYNC.replace("renamed_from\n", "renamed_from, WebhookRequest\n    from ropewalk.tools import Network\n")
+    sync.json("deploy", sync.write(source + more, "sync.py"), "--wait")
+    sync.json("invoke", "sync", "listen")
+    sync.write(
+        source + more.replace("self.on_hook", "self.gone").replace("on_hook", "gone").replace("word: str", "", 1), "sync.py"
+    )
+    message = sync.refused("deploy", "sync.py").message
+    assert "on_hook(): there is no such method: 1 webhook of instance" in message
+    assert "tick(): its arguments do not fit: too many positional arguments: 1 recurring task" in message
+    sync.write(source + more.replace("request: WebhookRequest, word: str", "request: WebhookRequest"), "sync.py")
+    assert (
+        "on_hook(): its arguments do not fit: too many positional arguments: 1 webhook"
+        in sync.refused("deploy", "sync.py").message
+    )
+
+
 def test_a_tool_that_goes_is_refused_too(sync: Cli) -> None:
     gone = SYNC.replace("        feed = Feed()\n", "").replace("await self.run_task(self.feed.poll, 3, delay=3600)", "pass")
     sync.write(gone, "sync.py")

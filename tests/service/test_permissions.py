@@ -63,7 +63,9 @@ def test_what_contains_a_pattern_matches_whatever_it_matches(outer: str, inner: 
     [
         ("network: https://example.com/*", "network: https://example.com/v1/*", True),
         ("network: https://example.com/v1/*", "network: https://example.com/*", False),
-        ("network: https://example.com/*", "secret token: https://example.com/v1/*", False),
+        ("network: https://example.com/*", "secret: token is sent to https://example.com/v1/*", False),
+        ("secret: token is sent to https://example.com/*", "secret: token is sent to https://example.com/v1/*", True),
+        ("secret: token is sent to https://example.com/*", "secret: other is sent to https://example.com/v1/*", False),
         ("network: {base_url}/*", "network: {base_url}/*", True),
         ("network: {base_url}/*", "network: {base_url}/v1/*", False),
         ("network: *", "network: {base_url}/*", False),

@@ -1,7 +1,7 @@
 """What versions ask to be allowed, compared: which of it is new beside what was granted before. Pure functions of texts.
 
-A permission is a line `kind: what`. Where both sides are URL patterns of one kind the wider one covers the narrower; every other is
-covered by its own text alone.
+A permission is a line of words. Where two differ only in the last, and that is a URL pattern, the wider one covers the narrower; every other
+is covered by its own text alone.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ def covers(wide: str, narrow: str) -> bool:
     """Whether who has the permission `wide` needs nothing more for `narrow`."""
     if wide == narrow:
         return True
-    wide_kind, _, wide_text = wide.partition(": ")
-    narrow_kind, _, narrow_text = narrow.partition(": ")
-    if wide_kind != narrow_kind:
+    wide_words, _, wide_pattern = wide.rpartition(" ")
+    narrow_words, _, narrow_pattern = narrow.rpartition(" ")
+    if wide_words != narrow_words:
         return False
     try:
-        return contains(parse_pattern(wide_text), parse_pattern(narrow_text))
+        return contains(parse_pattern(wide_pattern), parse_pattern(narrow_pattern))
     except BadPattern:  # no URL pattern, or one with an option's place in it: what that holds may change
         return False
 
