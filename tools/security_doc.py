@@ -32,8 +32,10 @@ IN_WORDS = {
     "clock_getres": "the kernel's clocks; no other process's",
     "clock_nanosleep": "the kernel's clocks; no other process's",
     "futex": "among a process's own threads",
+    "socket": "TCP, over IPv4",
+    "setsockopt": "keeping a connection alive, and not delaying what is sent",
     "getsockopt": "what kind of socket it is, its errors and buffers; nothing of who is at the other end",
-    "sendto": "anything but urgent data",
+    "sendto": "anything but urgent data; where there is a door, also nothing that connects, nor pins memory",
     "recvfrom": "anything but urgent data",
     "recvmsg": "anything but urgent data",
     "pipe2": "pipes for data, none for the kernel's notifications",
@@ -62,6 +64,7 @@ def page(text: str) -> str:
 def tables() -> str:
     """Return the filter of an attempt, in Markdown."""
     attempt, zygote = printed(without_fork(zygotes_table())), printed(zygotes_table())
+    networked = printed(without_fork(zygotes_table(network=True)))
     refused = sorted({verdict for verdict in attempt.verdicts.values() if verdict not in {"allow", "arguments"}})
     return "".join(
         [
@@ -70,17 +73,30 @@ def tables() -> str:
             "\n### Decided by arguments\n\n",
             "A call is allowed when one line of its conditions holds; arguments count from 0. Otherwise it gets what is last.\n\n",
             "| call | is allowed | when | otherwise |\n|---|---|---|---|\n",
-            *(_decided(attempt, number) for number in attempt.rules),
+            *(_decided(attempt, number, f" {number}") for number in attempt.rules),
             "\nA version's zygote may besides: ",
             ", ".join(
                 f"`{zygote.names[number]}`" for number in zygote.rules if zygote.rules[number] != attempt.rules.get(number)
             ),
             " as it forks attempts and confines them.\n",
+            "\nWhere a version declares Network, and the host has [a door](#the-door), these are decided otherwise:\n\n",
+            "| call | is allowed | when | otherwise |\n|---|---|---|---|\n",
+            *(_decided(networked, number) for number in networked.rules if networked.rules[number] != attempt.rules.get(number)),
+            "\nAnd allowed: ",
+            ", ".join(_newly_allowed(networked, attempt)),
+            ".\n",
             *(f"\n### Refused with {verdict}: {_REFUSALS[verdict]}\n\n{_names(attempt, verdict)}" for verdict in refused),
             f"\n### Everything else\n\nNumbers that no name stands for fail with {attempt.beyond}. ",
             f"By an x32 number: {_END[attempt.x32]}. By another architecture's entry: {_END[attempt.foreign]}.\n\n",
         ]
     )
+
+
+def _newly_allowed(table: PrintedTable, other: PrintedTable) -> Iterator[str]:
+    """Yield the calls that are allowed, and are not in the other table."""
+    for number, verdict in table.verdicts.items():
+        if verdict == "allow" != other.verdicts[number]:
+            yield f"`{table.names[number]}`"
 
 
 def _names(table: PrintedTable, verdict: str) -> str:
@@ -91,9 +107,9 @@ def _names(table: PrintedTable, verdict: str) -> str:
     return f"{', '.join(found)}\n"
 
 
-def _decided(table: PrintedTable, number: str) -> str:
+def _decided(table: PrintedTable, number: str, shown: str = "") -> str:
     name, rules = table.names[number], table.rules[number]
-    return f"| `{name}` {number} | {IN_WORDS[name]} | {'<br>'.join(_lines(rules))} | {_otherwise(rules)} |\n"
+    return f"| `{name}`{shown} | {IN_WORDS[name]} | {'<br>'.join(_lines(rules))} | {_otherwise(rules)} |\n"
 
 
 def _lines(rules: Iterable[PrintedRule]) -> Iterator[str]:

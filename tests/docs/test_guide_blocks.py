@@ -58,6 +58,10 @@ async def guide(tmp_path: Path, sandbox: ForkSource, shared_bundles: Path, web: 
         yield Guide(runtime, web)
 
 
+async def test_ordinary_clients_work(guide: Guide) -> None:
+    assert '"has_more"' in await guide.result("clients", "fetch_item", 1)
+
+
 # ── What it cannot do ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

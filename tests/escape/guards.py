@@ -20,7 +20,7 @@ from ropewalk.sandbox.assessment import assess
 from ropewalk.sandbox.facts import HostFacts
 from ropewalk.sandbox.profile import Profile
 from ropewalk.sandbox.seccomp import ALLOW, Ruling, Table
-from ropewalk.wire.plan import Bind, Plan, ResourceLimit
+from ropewalk.wire.plan import Bind, Confinement, Plan, ResourceLimit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,16 +80,15 @@ def seccomp(*names: str) -> Guard:
     """The table's verdicts on these system calls: off, they are let through whatever their arguments."""
     freely = dict.fromkeys(names, Ruling(ALLOW))
 
+    def let_through(table: Table) -> Table:
+        return replace(table, rulings=table.rulings | freely)
+
     def change(profile: Profile) -> Profile:
-        table = _table(profile)
-        return replace(profile, seccomp=replace(table, rulings=table.rulings | freely))
+        assert profile.seccomp is not None, "attacks are made on a sandbox"
+        networked = None if profile.networked is None else let_through(profile.networked)
+        return replace(profile, seccomp=let_through(profile.seccomp), networked=networked)
 
     return Guard(name=f"seccomp({', '.join(names)})", profile=change)
-
-
-def _table(profile: Profile) -> Table:
-    assert profile.seccomp is not None, "attacks are made on a sandbox"
-    return profile.seccomp
 
 
 _RETURN, _RETURN_KILL, _RETURN_ALLOW = 0x06, 0x8000_0000, 0x7FFF_0000
@@ -97,7 +96,7 @@ _RETURN, _RETURN_KILL, _RETURN_ALLOW = 0x06, 0x8000_0000, 0x7FFF_0000
 
 def foreign_entries() -> Guard:
     """The end of every process that calls by another architecture's numbers."""
-    return Guard(name="seccomp's kill", plan=lambda plan: _confined(plan, table=_rewritten(plan.confinement.table)))
+    return Guard(name="seccomp's kill", plan=_confined(lambda one: replace(one, table=_rewritten(one.table))))
 
 
 def _rewritten(program: bytes | None) -> bytes:
@@ -113,11 +112,19 @@ def _instruction(code: int, operand: int) -> bytes:
 
 def no_fork() -> Guard:
     """The second filter, which an attempt's process puts on top of the table."""
-    return Guard(name="the attempts' filter", plan=lambda plan: _confined(plan, no_fork=_instruction(_RETURN, _RETURN_ALLOW)))
+    return Guard(
+        name="the attempts' filter", plan=_confined(lambda one: replace(one, no_fork=_instruction(_RETURN, _RETURN_ALLOW)))
+    )
 
 
-def _confined(plan: Plan, **changes: Any) -> Plan:
-    return replace(plan, confinement=replace(plan.confinement, **changes))
+def _confined(change: Callable[[Confinement], Confinement]) -> Callable[[Plan], Plan]:
+    """Change the confinement of every version, whether it declares Network or not."""
+
+    def changed(plan: Plan) -> Plan:
+        networked = None if plan.networked is None else change(plan.networked)
+        return replace(plan, confinement=change(plan.confinement), networked=networked)
+
+    return changed
 
 
 # ── Files, namespaces, limits, identity ───────────────────────────────────────────────────────────────────────────────────────
@@ -127,7 +134,7 @@ def landlock(since: int = 1) -> Guard:
     """All of landlock, of which the attack meets what is there since this version of its interface."""
     return Guard(
         name="landlock",
-        plan=lambda plan: _confined(plan, landlock=None),
+        plan=_confined(lambda one: replace(one, landlock=None)),
         missing=lambda facts: "" if facts.landlock_abi >= since else f"landlock {facts.landlock_abi} does not know of this",
     )
 
@@ -143,9 +150,11 @@ def mounts(*paths: str, name: str = "") -> Guard:
 
 
 def namespace(*names: str) -> Guard:
-    """Namespaces of the sandbox's own: off, it shares the host's."""
+    """Namespaces of the sandbox's own: off, it shares the host's. It has no door then, and what may connect to one connects to the host's."""
+    no_door = "\n\ndef _make_door():\n    return ()\n"
     return Guard(
         name=f"namespace({', '.join(names)})",
+        guest={"guest/enter.py": no_door} if "net" in names else {},
         profile=lambda profile: replace(profile, namespaces=[name for name in profile.namespaces if name not in names]),
         missing=_no_namespaces,
     )
@@ -158,11 +167,11 @@ def _no_namespaces(facts: HostFacts) -> str:
 def limit(number: int, value: int = 1 << 40) -> Guard:
     """A resource limit, by its number in `resource`: off, it is `value`."""
 
-    def change(plan: Plan) -> Plan:
-        others = [one for one in plan.confinement.limits if one.resource != number]
-        return _confined(plan, limits=[*others, ResourceLimit(resource=number, value=value)])
+    def change(confinement: Confinement) -> Confinement:
+        others = [one for one in confinement.limits if one.resource != number]
+        return replace(confinement, limits=[*others, ResourceLimit(resource=number, value=value)])
 
-    return Guard(name=f"limit({number}, {value})", plan=change)
+    return Guard(name=f"limit({number}, {value})", plan=_confined(change))
 
 
 def privileges(*, by_user: bool = False) -> Guard:

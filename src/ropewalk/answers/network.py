@@ -10,11 +10,14 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import asynccontextmanager
 
 import msgspec
+from msgspec.structs import replace
 
 from ropewalk.answers.interface import Session
 from ropewalk.egress.fetch import Asker, Exchange
+from ropewalk.egress.guard import Guard
 from ropewalk.egress.hops import Hop, Request
 from ropewalk.egress.patterns import BadPattern, Pattern, parse_pattern
+from ropewalk.egress.urls import Url
 from ropewalk.errors import NetworkDenied, PermissionDenied
 from ropewalk.wire.control import Manifest, ToolInfo
 from ropewalk.wire.messages import Fetch, HttpAnswer, Json
@@ -39,9 +42,18 @@ async def exchange(session: Session, hop: Hop) -> AsyncGenerator[Exchange, None]
     Raises: as `Fetcher.exchange`, and NetworkDenied when the instance makes requests faster than it may.
     """
     check_pace(session)
-    asker = _asker(session, [tool for tool in session.manifest.tools if tool.kind == "Network"])
-    async with session.host.fetcher.exchange(hop, asker) as answered:
+    async with session.host.fetcher.exchange(hop, _asker(session, _network_tools(session))) as answered:
         yield answered
+
+
+def check_origin(session: Session, url: Url) -> None:
+    """Raise NetworkDenied when nothing on the server of this URL is declared, whatever the path."""
+    declared = tuple(replace(pattern, path=None) for pattern in _asker(session, _network_tools(session)).declared)
+    Guard(declared=declared).admit(url)
+
+
+def _network_tools(session: Session) -> list[ToolInfo]:
+    return [tool for tool in session.manifest.tools if tool.kind == "Network"]
 
 
 def _asker(session: Session, tools: Iterable[ToolInfo]) -> Asker:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +22,9 @@ from ropewalk.answers.interface import Host, LeaseOver, Session
 from ropewalk.answers.table import AHEAD, ANSWERS, WAITING
 from ropewalk.dispatch.outcome import Cancelled, Ending, Failed, Fenced, Lost, Outcome, Succeeded, described
 from ropewalk.dispatch.versions import LoadedVersion
+from ropewalk.door.visit import Visit
 from ropewalk.queue.retries import Failure
+from ropewalk.sandbox.authority import Authority
 from ropewalk.sandbox.interface import Ended, Process, Source
 from ropewalk.storage.interface import DoesNotApply, Fenced as LeaseLost, StorageError
 from ropewalk.storage.records import Claim, ErrorInfo, LogLine, Part, Usage
@@ -90,6 +93,8 @@ class Attempt:
         self._process: Process | None = None
         self._taker: asyncio.Task[Any] | None = None
         self._tape = None if host.recorder is None else host.recorder.tape()
+        self._authority: Authority | None = None
+        self._visit: Visit | None = None
         self._started_at = host.clock.now()
         self._requests = 0
         self._logs: list[LogLine] = []
@@ -111,6 +116,7 @@ class Attempt:
     async def obtain(self, source: Source) -> Process | None:
         """Return a process for it, or None when it was ended while it waited for one. Raises as `Source.take`."""
         self._taker = asyncio.current_task()
+        self._authority = source.authority
         try:
             return await source.take(self._loaded.image)
         except asyncio.CancelledError:
@@ -131,6 +137,8 @@ class Attempt:
         self._process = process
         self._started_at = self._host.clock.now()
         process.listen(self._on_message, self._on_end, None if self._tape is None else self._tape.take)
+        if self._loaded.image.network:
+            process.welcome(self._on_connection)
         try:
             self._session.start = self._start_message(await self._small_store())
             process.start(self._session.start, self._loaded.limits)
@@ -158,6 +166,36 @@ class Attempt:
             self._process.kill("ended")
         elif self._taker is not None:
             self._taker.cancel()
+
+    # ── What its HTTP clients ask ────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _on_connection(self, connection: socket.socket) -> None:
+        if self._ending is not None or self._authority is None:
+            connection.close()
+            return
+        if self._visit is None:
+            self._visit = Visit(self, self._authority)
+        self._visit.admit(connection)
+
+    @property
+    def session(self) -> Session:
+        """See `Guest.session`."""
+        return self._session
+
+    def count_request(self) -> bool:
+        """See `Guest.count_request`."""
+        self._count(1)
+        return self._ending is None
+
+    def warn(self, text: str) -> None:
+        """See `Guest.warn`. No more is kept than of lines of its own."""
+        self._log_bytes += _bytes_in(text) + _LINE_OVERHEAD
+        if self._log_bytes <= self._loaded.limits.logs:
+            self._keep_log(self._host.clock.now(), logging.WARNING, text, None)
+
+    def lose_lease(self) -> None:
+        """See `Guest.lose_lease`."""
+        self.end(Lost("the node's lease is over"))
 
     # ── What the guest says ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -406,6 +444,8 @@ class Attempt:
                 self._over.set_result(None)
 
     async def _let_go(self) -> None:
+        if self._visit is not None:
+            await self._visit.end()
         if self._log_timer is not None:
             self._log_timer.cancel()
         if not (self._waiting or self._commit or self._flushing):

@@ -19,7 +19,7 @@ from typing import Final, NoReturn
 
 from ropewalk.guest import kernel
 from ropewalk.wire.control import HELLO
-from ropewalk.wire.plan import CONTROL_FD, Bind, Empty, Link, MountStep, Plan, decode_plan
+from ropewalk.wire.plan import CONTROL_FD, DOOR_PORT, Bind, Empty, Link, MountStep, Plan, Text, decode_plan
 
 _OLD: Final = "/.host"
 _STAGE: Final = "/tmp"  # noqa: S108 — a place to mount on, that every host has; nothing is written to the host's own
@@ -60,7 +60,7 @@ def _be_first(plan: Plan, ready: int) -> NoReturn:
         if os.read(ready, 1) != _MAPPED:
             os._exit(1)  # the other side has said why
         os.setsid()
-        os.write(CONTROL_FD, HELLO)
+        _say_hello(plan)
         if plan.namespaces:
             _settle_in(plan)
         os.umask(0o077)
@@ -71,6 +71,22 @@ def _be_first(plan: Plan, ready: int) -> NoReturn:
         where = f" ({error.filename})" if error.filename else ""
         print(f"{error.strerror}{where}", file=sys.stderr)  # noqa: T201 — the host reads it
     os._exit(1)
+
+
+def _say_hello(plan: Plan) -> None:
+    """Tell the host that there is a process. Where there is to be a door, what the host needs for it comes along, and none of it stays here."""
+    with socket.socket(fileno=os.dup(CONTROL_FD)) as control:
+        door: tuple[socket.socket, ...] = () if plan.networked is None else _make_door()
+        socket.send_fds(control, [HELLO], [one.fileno() for one in door])
+        for one in door:
+            one.close()
+
+
+def _make_door() -> tuple[socket.socket, ...]:
+    """Return a listener on this network namespace's own loopback, and what the kernel answers on as to whose a connection is."""
+    kernel.bring_up("lo")
+    listener = socket.create_server(("127.0.0.1", DOOR_PORT), backlog=128)
+    return listener, socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, kernel.NETLINK_SOCK_DIAG)
 
 
 def _settle_in(plan: Plan) -> None:
@@ -111,6 +127,11 @@ def _carry_out(step: MountStep) -> None:
         case Link():
             _make_parent(step.target)
             os.symlink(step.to, step.target)
+        case Text():
+            _make_parent(step.target)
+            with open(step.target, "x", encoding="utf-8") as file:
+                file.write(step.text)
+                os.fchmod(file.fileno(), 0o444)
 
 
 def _bind(step: Bind) -> None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import os
+import socket
 import stat
 import struct
 from collections.abc import Iterable
@@ -30,6 +32,11 @@ MOUNT_ATTR_RDONLY: Final = 0x1
 MOUNT_ATTR_NOSUID: Final = 0x2
 MOUNT_ATTR_NODEV: Final = 0x4
 
+NETLINK_SOCK_DIAG: Final = 4
+_SIOCGIFFLAGS: Final = 0x8913
+_SIOCSIFFLAGS: Final = 0x8914
+_IFF_UP: Final = 0x1
+
 _AT_FDCWD: Final = -100
 _AT_RECURSIVE: Final = 0x8000
 _PR_SET_PDEATHSIG: Final = 1
@@ -50,6 +57,8 @@ _SYS_LANDLOCK_ADD_RULE: Final = 445
 _SYS_LANDLOCK_RESTRICT_SELF: Final = 446
 _SECCOMP_SET_MODE_FILTER: Final = 1
 _LANDLOCK_RULE_PATH_BENEATH: Final = 1
+_LANDLOCK_RULE_NET_PORT: Final = 2
+_LANDLOCK_CONNECT_TCP: Final = 0x2
 # execute, write_file, read_file, truncate, ioctl_dev: the others mean something for folders only, and are refused for files.
 _LANDLOCK_FOR_FILES: Final = 0x1 | 0x2 | 0x4 | 0x4000 | 0x8000
 _CAPABILITY_VERSION_3: Final = 0x2008_0522
@@ -124,6 +133,17 @@ def collapse(start: int, length: int) -> None:
     """Back a range of memory with huge pages where the kernel can, now."""
     address, size = ctypes.c_void_p(start), ctypes.c_size_t(length)
     _checked(_libc.madvise(address, size, _MADV_COLLAPSE), f"collapse {length:,} bytes")
+
+
+# ── Network ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def bring_up(device: str) -> None:
+    """Set a network device of this network namespace going; an address comes with it for loopback."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        asked = fcntl.ioctl(any_socket, _SIOCGIFFLAGS, struct.pack("16sH14x", device.encode(), 0))
+        _, flags = struct.unpack("16sH14x", asked)
+        fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sH14x", device.encode(), flags | _IFF_UP))
 
 
 # ── Namespaces and mounts ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -229,6 +249,8 @@ def restrict(ruleset: Ruleset, bundle: str) -> None:
     try:
         for rule in ruleset.rules:
             _allow(fd, rule.path.replace(BUNDLE, bundle), rule.access)
+        for port in ruleset.connect:
+            _allow_to_connect(fd, port)
         _call("apply the landlock ruleset", _SYS_LANDLOCK_RESTRICT_SELF, fd, 0)
     finally:
         os.close(fd)
@@ -244,3 +266,9 @@ def _allow(ruleset: int, name: str, allowed: int) -> None:
         _call(doing, _SYS_LANDLOCK_ADD_RULE, ruleset, _LANDLOCK_RULE_PATH_BENEATH, ctypes.addressof(held), 0)
     finally:
         os.close(path)
+
+
+def _allow_to_connect(ruleset: int, port: int) -> None:
+    held = ctypes.create_string_buffer(struct.pack("QQ", _LANDLOCK_CONNECT_TCP, port), 16)
+    doing = f"allow connections to port {port}"
+    _call(doing, _SYS_LANDLOCK_ADD_RULE, ruleset, _LANDLOCK_RULE_NET_PORT, ctypes.addressof(held), 0)

@@ -77,11 +77,11 @@ def use_large_pages() -> None:
 def main() -> NoReturn:
     """Serve the host until it goes."""
     with open(0, "rb", closefd=False) as text:
-        confinement = decode_plan(text.read()).confinement
+        plan = decode_plan(text.read())
     os.dup2(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC), 0)
     kernel.close_from(CONTROL_FD + 1)
     warm()
-    supervisor = Supervisor(socket.socket(fileno=CONTROL_FD), confinement)
+    supervisor = Supervisor(socket.socket(fileno=CONTROL_FD), plan.confinement, plan.networked or plan.confinement)
     supervisor.serve()
     # All that runs here. The first of a pid namespace is spared, and takes the others along as it ends.
     os.killpg(0, signal.SIGKILL)
@@ -94,9 +94,10 @@ class Supervisor:
     Reaping is lazy: SIGCHLD is let through while nothing is known to have ended, and blocked for a while once something has.
     """
 
-    def __init__(self, control: socket.socket, confinement: Confinement) -> None:
+    def __init__(self, control: socket.socket, confinement: Confinement, networked: Confinement) -> None:
         self._control = control
         self._confinement = confinement
+        self._networked = networked
         self._zygotes: set[int] = set()
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode = msgspec.msgpack.Decoder(RootCommand).decode
@@ -162,7 +163,7 @@ class Supervisor:
             os.dup2(os.dup(queue), QUEUE_FD)  # the copy, since what is `control` may have that number
             kernel.close_from(QUEUE_FD + 1)
             os.dup2(0, 1)
-            zygote.serve(spawn, self._confinement)
+            zygote.serve(spawn, self._networked if spawn.network else self._confinement)
         except BaseException as error:  # noqa: BLE001 — whatever it is, this must not go on as the supervisor
             sys.excepthook(type(error), error, error.__traceback__)
         finally:

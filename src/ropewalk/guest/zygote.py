@@ -21,7 +21,7 @@ from typing import Final, NoReturn
 
 import msgspec
 
-from ropewalk.guest import kernel, threads
+from ropewalk.guest import door, kernel, threads
 from ropewalk.wire.control import CONTROL_LIMIT, FORK, FORK_AHEAD, HELLO, Import, ImportFailed, Spawn, ZygoteReport
 from ropewalk.wire.plan import BUNDLE, BUNDLES, CONTROL_FD, PACKAGES, QUEUE_FD, TWIST, Confinement
 
@@ -44,7 +44,7 @@ def serve(spawn: Spawn, confinement: Confinement) -> NoReturn:
         control.send(str(error.strerror).encode()[:CONTROL_LIMIT])
         os._exit(1)
     control.send(HELLO)
-    attempt = _import(control, folder)
+    attempt = _import(control, folder, confinement)
     if attempt is not None:
         fork_attempts(control, attempt, no_fork, tid_address)
     os._exit(0)
@@ -90,7 +90,7 @@ def _see_only(bundle: str) -> None:
     kernel.detach(BUNDLES)
 
 
-def _import(control: socket.socket, folder: str) -> Attempt | None:
+def _import(control: socket.socket, folder: str, confinement: Confinement) -> Attempt | None:
     """Make ready what the host names, in the bundle at `folder`, and say so to the host; None when it cannot be."""
     packet = control.recv(CONTROL_LIMIT)
     if not packet:
@@ -100,6 +100,8 @@ def _import(control: socket.socket, folder: str) -> Attempt | None:
     if os.path.isdir(packages := f"{folder}/{PACKAGES}"):
         sys.path.append(packages)  # last: no package can stand in for what the runtime itself uses
     threads.bound()
+    if confinement.door:
+        door.show()
     prepare: Prepare = importlib.import_module("ropewalk.guest.attempt").prepare
     attempt, report = prepare(CONTROL_FD, request, folder)
     settle_heap()

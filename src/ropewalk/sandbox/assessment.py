@@ -70,6 +70,7 @@ def assess(facts: HostFacts, *, unsafe: bool = False) -> Assessment:
             _seccomp(facts),
             _landlock(facts),
             _landlock_extent(facts),
+            _door(facts),
             _memory(facts),
             _cgroup(facts),
         ],
@@ -78,6 +79,11 @@ def assess(facts: HostFacts, *, unsafe: bool = False) -> Assessment:
 
 def _has_namespaces(facts: HostFacts) -> bool:
     return facts.user_namespaces and set(facts.namespaces) >= _NEEDED_NAMESPACES
+
+
+def has_door(facts: HostFacts) -> bool:
+    """Whether ordinary HTTP clients can be let as far as the host, and no further."""
+    return _has_namespaces(facts) and facts.landlock_abi >= _LEAST_ABI and facts.finds_owners
 
 
 def _enforced(means: str, detail: str) -> Finding:
@@ -159,6 +165,20 @@ def _landlock_extent(facts: HostFacts) -> Finding:
         else "the system call table stands in"
     )
     return _absent("landlock scopes", f"landlock does not cover {missing} here: {stands_in}")
+
+
+def _door(facts: HostFacts) -> Finding:
+    if has_door(facts):
+        return _enforced(
+            "door", "HTTP clients of twists that declare Network connect to the host over the sandbox's own loopback"
+        )
+    if not _has_namespaces(facts):
+        why = "there is no network namespace, and landlock knows ports but not addresses"
+    elif facts.landlock_abi < _LEAST_ABI:
+        why = f"landlock {_LEAST_ABI} (Linux 6.7) is what keeps the sandbox's processes from connecting to one another"
+    else:
+        why = "this kernel does not tell whose a connection is: it needs CONFIG_INET_DIAG, or its module inet_diag loaded"
+    return _absent("door", f"{why}. No sockets at all stand in: twists make HTTP requests by Network.fetch, other clients fail")
 
 
 def _memory(_facts: HostFacts) -> Finding:

@@ -21,6 +21,7 @@ import msgspec
 from msgspec import Struct
 
 import ropewalk
+from ropewalk.sandbox import owners
 from ropewalk.sandbox.cgroups import delegated_group
 
 _SYS_LANDLOCK_CREATE_RULESET: Final = 444
@@ -36,6 +37,7 @@ class HostFacts(Struct, frozen=True, kw_only=True):
     mounted in. `libraries` are the folders of the C library and its kin, of which `links`
     are symbolic links and where to. `interpreter` and `data` are pairs of where a thing is and where the sandbox must show it.
     `site_packages` are folders to be hidden, and `beside` says what else, links aside, is in each folder on the way to one.
+    `finds_owners` is whether the kernel tells whose a TCP connection is.
     `package` is our own package's folder and `package_files` what is in it.
     """
 
@@ -48,6 +50,7 @@ class HostFacts(Struct, frozen=True, kw_only=True):
     user_namespaces: bool
     landlock_abi: int
     seccomp: bool
+    finds_owners: bool = False
     cgroup: str | None = None
     executable: str
     libraries: list[str]
@@ -78,6 +81,7 @@ def gather_facts() -> HostFacts:
         user_namespaces=_allows_user_namespaces(),
         landlock_abi=_landlock_abi(),
         seccomp=_has_seccomp(),
+        finds_owners=owners.can_be_found(),
         cgroup=delegated_group(),
         executable=_executable(),
         libraries=libraries,

@@ -7,13 +7,17 @@ The dispatcher comes before, the guest's code after.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
 from ropewalk.wire.control import LimitsInfo, Manifest
 from ropewalk.wire.messages import GuestMessage, HostMessage
+
+if TYPE_CHECKING:
+    from ropewalk.sandbox.authority import Authority
 
 
 class SandboxError(Exception):
@@ -69,6 +73,8 @@ class Image(Struct, frozen=True, kw_only=True):
     With `strict` each process imports the module itself when its event has come: nothing of the author's runs before, and nothing that
     runs at import outlives the attempt.
 
+    With `network` its processes may connect to the door: its version declares Network.
+
     An import may take as much memory as an execution, or `import_memory` bytes where that is more: what it takes is the image that every
     process begins with, and counts against none of them.
     """
@@ -78,6 +84,7 @@ class Image(Struct, frozen=True, kw_only=True):
     cls: str | None
     limits: Limits
     strict: bool = False
+    network: bool = False
     import_memory: int = 0
 
     @property
@@ -119,6 +126,8 @@ OnMessage = Callable[[GuestMessage], None]
 OnEnd = Callable[[Ended], None]
 Tap = Callable[[bytes], None]
 """Given each message as it was read or sent, before anybody acts on it."""
+OnConnection = Callable[[socket.socket], None]
+"""Takes a connection, which does not block, and sees to its end."""
 
 
 class Process(Protocol):
@@ -142,6 +151,10 @@ class Process(Protocol):
 
     def start(self, message: HostMessage, limits: Limits) -> None:
         """Send Start and set the limits running: when one is passed the process is killed and `on_end` says which."""
+        ...
+
+    def welcome(self, on_connection: OnConnection) -> None:
+        """Say who is given the connections that it makes to the door while it runs; without one they are closed. Before `start`."""
         ...
 
     def pause(self) -> None:
@@ -171,6 +184,11 @@ class Source(Protocol):
     @property
     def room(self) -> Figures:
         """The memory for processes, how much of it is taken, and how many wait for some."""
+        ...
+
+    @property
+    def authority(self) -> Authority:
+        """Whose word the processes take for it that a TLS server is who it says."""
         ...
 
     async def start(self) -> None:

@@ -20,8 +20,8 @@ from typing import Final, Protocol
 
 import msgspec
 
-from ropewalk.sandbox.inspection import Status, read_status
-from ropewalk.sandbox.interface import Ended, Limits, OnEnd, OnMessage, ProcessUsage, Tap
+from ropewalk.sandbox.inspection import Descriptors, Status, read_status
+from ropewalk.sandbox.interface import Ended, Limits, OnConnection, OnEnd, OnMessage, ProcessUsage, Tap
 from ropewalk.sandbox.reactor import Reactor
 from ropewalk.sandbox.watch import Bounds, Watch, cpu_seconds
 from ropewalk.wire.bounds import LARGE, decode_large
@@ -94,6 +94,7 @@ class ForkedProcess:
         self._began = math.inf
         self._usage: ProcessUsage | None = None
         self._paused = False
+        self._on_connection: OnConnection | None = None
         self._on_left: Callable[[], None] | None = None
         reactor.watch(self._fd, self._read)
 
@@ -124,6 +125,39 @@ class ForkedProcess:
         self._on_message, self._on_end, self._tap = on_message, on_end, tap
         if self._ended is not None:
             self._loop.call_soon(on_end, self._ended)
+
+    def welcome(self, on_connection: OnConnection) -> None:
+        """See `Process.welcome`."""
+        self._on_connection = on_connection
+
+    @property
+    def is_welcome(self) -> bool:
+        """Whether it runs, and somebody is told of the connections that it makes."""
+        return self._state is _State.RUNNING and self._on_connection is not None
+
+    def holds_socket(self, inode: int) -> bool:
+        """Whether the socket is among its descriptors, by the kernel's word."""
+        try:
+            descriptors = Descriptors(self.pid)
+        except OSError:
+            return False
+        try:
+            # What was looked at is this process, and no other that has been given its number, when it is there afterwards.
+            return descriptors.include(inode) and self._is_there()
+        finally:
+            descriptors.close()
+
+    def give_connection(self, connection: socket.socket) -> None:
+        """Hand over a connection that it made."""
+        assert self._on_connection is not None, "only who is welcome is asked whose it is"
+        self._on_connection(connection)
+
+    def _is_there(self) -> bool:
+        try:
+            signal.pidfd_send_signal(self._birth.pidfd, 0)
+        except ProcessLookupError:
+            return False
+        return True
 
     def call_when_over(self, left: Callable[[], None]) -> None:
         """Have `left` called when it has ended, or at once when it has: what it held can be given to another."""

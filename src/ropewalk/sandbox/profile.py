@@ -19,12 +19,14 @@ import msgspec
 from msgspec import Struct
 
 from ropewalk.sandbox import landlock, seccomp
-from ropewalk.sandbox.assessment import ProfileName
+from ropewalk.sandbox.assessment import ProfileName, has_door
 from ropewalk.sandbox.cgroups import ControlGroup, describe_group
 from ropewalk.sandbox.facts import HostFacts
 from ropewalk.wire.plan import (
     BUNDLE,
     BUNDLES,
+    DOOR_AUTHORITY,
+    DOOR_PORT,
     LIBRARY,
     TWIST,
     Bind,
@@ -37,6 +39,7 @@ from ropewalk.wire.plan import (
     Plan,
     ResourceLimit,
     Ruleset,
+    Text,
 )
 
 NOBODY: Final = 65534
@@ -100,20 +103,25 @@ class PathAccess(Struct, frozen=True, kw_only=True):
 
 
 class Landlock(Struct, frozen=True, kw_only=True):
-    """Landlock: what is denied but for the rules, and what is kept inside. `abi` 0: there is none."""
+    """Landlock: what is denied but for the rules, and what is kept inside. `abi` 0: there is none.
+
+    `connect` are the ports that versions which declare Network may connect to.
+    """
 
     abi: int
     deny: list[str]
     deny_net: list[str]
     scopes: list[str]
     rules: list[PathAccess]
+    connect: list[int]
 
 
 class Profile(Struct, frozen=True, kw_only=True):
     """The whole sandbox. `name` says which of the ways to build one this is.
 
     `twist` is where a version's own bundle is seen, `{bundle}` in it standing for its name. `seccomp` is the table of version zygotes; an
-    attempt's is `seccomp.without_fork` of it. `limits` are fixed ones, by the names of the `resource` module; CPU time and memory depend on
+    attempt's is `seccomp.without_fork` of it. `networked` is the table of versions that declare Network, None where there is no door for them.
+    `limits` are fixed ones, by the names of the `resource` module; CPU time and memory depend on
     the version and are set by the host. `cgroup` is the backstop around all guests, None where the host has delegated no group.
     """
 
@@ -123,6 +131,7 @@ class Profile(Struct, frozen=True, kw_only=True):
     mounts: list[MountStep]
     twist: str
     landlock: Landlock
+    networked: seccomp.Table | None
     seccomp: seccomp.Table | None
     limits: dict[str, int]
     cgroup: ControlGroup | None = None
@@ -145,22 +154,27 @@ _LIMITS_INSIDE: Final = {"RLIMIT_NPROC": 4096}
 """Processes and threads of all guests together. Outside of a user namespace the kernel would count the user's others as well."""
 
 
-def describe_profile(facts: HostFacts, bundles: str, name: ProfileName = "user-namespace", memory: int | None = None) -> Profile:
+def describe_profile(
+    facts: HostFacts, bundles: str, name: ProfileName = "user-namespace", memory: int | None = None, authority: str = ""
+) -> Profile:
     """Return the sandbox of this name for this host, its bundles below the host's folder `bundles`.
 
-    `memory` is how many bytes all that runs in it may take together, None when it is not bounded.
+    `memory` is how many bytes all that runs in it may take together, None when it is not bounded. `authority` is the certificate that
+    clients are to trust at the door, as PEM.
     """
     cgroup = None if facts.cgroup is None or memory is None else describe_group(facts.cgroup, memory)
     if name == "user-namespace":
-        mounts = _mounts(facts, bundles)
+        door = has_door(facts)
+        mounts = [*_mounts(facts, bundles), *([Text(target=DOOR_AUTHORITY, text=authority)] if door else [])]
         return Profile(
             name=name,
             namespaces=[one for one in _NAMESPACE_BITS if one in facts.namespaces],
             identity=_identity(facts),
             mounts=mounts,
             twist=TWIST,
-            landlock=_landlock(facts.landlock_abi, _seen_inside(mounts)),
+            landlock=_landlock(facts.landlock_abi, _seen_inside(mounts), [DOOR_PORT] if door else []),
             seccomp=seccomp.zygotes_table(),
+            networked=seccomp.zygotes_table(network=True) if door else None,
             limits=_LIMITS | _LIMITS_INSIDE,
             cgroup=cgroup,
         )
@@ -172,8 +186,9 @@ def describe_profile(facts: HostFacts, bundles: str, name: ProfileName = "user-n
         identity=Identity(uid_map=[], gid_map=[], user=None),
         mounts=[],
         twist=twist,
-        landlock=_landlock(facts.landlock_abi if isolates else 0, _seen_on_host(facts, twist)),
+        landlock=_landlock(facts.landlock_abi if isolates else 0, _seen_on_host(facts, twist), []),
         seccomp=seccomp.zygotes_table() if isolates else None,
+        networked=None,
         limits=_LIMITS,
         cgroup=cgroup,
     )
@@ -230,13 +245,14 @@ def _add(steps: list[MountStep], source: str, target: str) -> None:
 # ── Landlock ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _landlock(abi: int, rules: list[PathAccess]) -> Landlock:
+def _landlock(abi: int, rules: list[PathAccess], connect: list[int]) -> Landlock:
     return Landlock(
         abi=abi,
         deny=landlock.file_accesses(abi),
         deny_net=landlock.net_accesses(abi),
         scopes=landlock.scopes(abi),
         rules=rules if abi else [],
+        connect=connect,
     )
 
 
@@ -245,7 +261,7 @@ def _readable(paths: Iterable[str]) -> list[PathAccess]:
 
 
 def _seen_inside(mounts: list[MountStep]) -> list[PathAccess]:
-    return _readable([*(step.target for step in mounts if isinstance(step, Bind) and step.target != BUNDLES), TWIST])
+    return _readable([*(step.target for step in mounts if isinstance(step, Bind | Text) and step.target != BUNDLES), TWIST])
 
 
 def _seen_on_host(facts: HostFacts, twist: str) -> list[PathAccess]:
@@ -286,15 +302,21 @@ def make_plan(profile: Profile, facts: HostFacts) -> Plan:
         mounts=profile.mounts,
         program=[facts.executable, "-I", "-S", "-B", "-X", "utf8", "-c", _bootstrap(profile, facts)],
         environment=_ENVIRONMENT,
-        confinement=Confinement(
-            namespaces=bool(profile.namespaces),
-            twist=profile.twist,
-            user=identity.user,
-            landlock=_ruleset(profile.landlock),
-            table=None if profile.seccomp is None else seccomp.compile_table(profile.seccomp),
-            no_fork=None if profile.seccomp is None else seccomp.compile_no_fork(),
-            limits=[ResourceLimit(resource=getattr(resource, name), value=value) for name, value in profile.limits.items()],
-        ),
+        confinement=_confinement(profile, profile.seccomp, []),
+        networked=None if profile.networked is None else _confinement(profile, profile.networked, profile.landlock.connect),
+    )
+
+
+def _confinement(profile: Profile, table: seccomp.Table | None, connect: list[int]) -> Confinement:
+    return Confinement(
+        namespaces=bool(profile.namespaces),
+        twist=profile.twist,
+        user=profile.identity.user,
+        landlock=_ruleset(profile.landlock, connect),
+        table=None if table is None else seccomp.compile_table(table),
+        no_fork=None if table is None else seccomp.compile_no_fork(),
+        limits=[ResourceLimit(resource=getattr(resource, name), value=value) for name, value in profile.limits.items()],
+        door=bool(connect),
     )
 
 
@@ -305,7 +327,7 @@ def _bootstrap(profile: Profile, facts: HostFacts) -> str:
     return _BOOTSTRAP_ON_HOST.format(package=folders[0], msgspec=folders[1])
 
 
-def _ruleset(rules: Landlock) -> Ruleset | None:
+def _ruleset(rules: Landlock, connect: list[int]) -> Ruleset | None:
     if rules.abi == 0:
         return None
     return Ruleset(
@@ -313,6 +335,7 @@ def _ruleset(rules: Landlock) -> Ruleset | None:
         handled_net=landlock.bits(rules.deny_net, landlock.NET_ACCESSES),
         scoped=landlock.bits(rules.scopes, landlock.SCOPES),
         rules=[PathRule(path=rule.path, access=landlock.bits(rule.allow, landlock.FILE_ACCESSES)) for rule in rules.rules],
+        connect=connect,
     )
 
 
@@ -321,19 +344,33 @@ def printable(profile: Profile) -> dict[str, object]:
 
     `seccomp` has an attempt's verdict for every number from 0 to the highest known (`seccomp.PrintedTable` says in which words), the rules by
     arguments are beside it in `seccomp_rules`, and `seccomp_zygote` has what a version's zygote may besides; null without a filter.
+    `seccomp_network` has the verdicts and rules that are others for versions which declare Network, null where there is no door.
     """
     plain: dict[str, object] = msgspec.to_builtins(profile)
+    del plain["networked"]
     if profile.seccomp is None:
         return plain
     zygote, attempt = (seccomp.printed(table) for table in (profile.seccomp, seccomp.without_fork(profile.seccomp)))
     more = {number: rules for number, rules in zygote.rules.items() if rules != attempt.rules.get(number)}
+    networked = None if profile.networked is None else seccomp.printed(seccomp.without_fork(profile.networked))
+    door = None if networked is None else _differences(networked, attempt)
     seen: dict[str, object] = {
         "seccomp": attempt.verdicts,
         "seccomp_rules": attempt.rules,
         "seccomp_zygote": more,
+        "seccomp_network": door,
         "seccomp_names": attempt.names,
         "seccomp_beyond": attempt.beyond,
         "seccomp_x32": attempt.x32,
         "seccomp_foreign": attempt.foreign,
     }
     return plain | {name: msgspec.to_builtins(value) for name, value in seen.items()}
+
+
+def _differences(table: seccomp.PrintedTable, other: seccomp.PrintedTable) -> dict[str, object]:
+    """Return the verdicts and rules of `table`, by number, that are not those of `other`."""
+    return {
+        number: table.rules.get(number, verdict)
+        for number, verdict in table.verdicts.items()
+        if (verdict, table.rules.get(number)) != (other.verdicts[number], other.rules.get(number))
+    }

@@ -203,13 +203,36 @@ def _by_arguments() -> dict[str, Ruling]:
     }
 
 
-def zygotes_table() -> Table:
-    """Return the table that a version zygote runs under."""
+_ONLY_CONNECTED: Final = 0x2000_0000 | 0x0400_0000 | 0x1
+"""MSG_FASTOPEN, which connects past everything that rules on connecting; MSG_ZEROCOPY, which pins memory; MSG_OOB."""
+
+_SOCK_FLAGS: Final = 0o2000000 | 0o4000  # SOCK_CLOEXEC, SOCK_NONBLOCK
+
+
+def _for_clients() -> dict[str, Ruling]:
+    """Return what an HTTP client needs beside everything else: to connect by TCP, where landlock lets it. Nothing that could be connected to."""
+    stream = (Check(0, _INT, 2), Check(1, _INT & ~_SOCK_FLAGS, 1))
+    # TCP_NODELAY, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT, TCP_USER_TIMEOUT; SO_KEEPALIVE, and SO_REUSEADDR, which asks for nothing.
+    settable = [(6, option) for option in (1, 4, 5, 6, 18)] + [(1, option) for option in (2, 9)]
+    set_options = tuple(Rule((Check(1, _INT, level), Check(2, _INT, option)), ALLOW) for level, option in settable)
+    by_arguments = _by_arguments()
+    return {
+        # AF_INET, SOCK_STREAM, by no protocol but TCP.
+        "socket": Ruling(refuse("EPERM"), tuple(Rule((*stream, Check(2, _INT, protocol)), ALLOW) for protocol in (0, 6))),
+        "connect": Ruling(ALLOW),
+        "setsockopt": Ruling(refuse("ENOPROTOOPT"), set_options),
+        "getsockopt": Ruling(refuse("ENOPROTOOPT"), (*by_arguments["getsockopt"].rules, *set_options)),
+        "sendto": Ruling(refuse("ENOTSUP"), (Rule((Check(3, _ONLY_CONNECTED, 0),), ALLOW),)),
+    }
+
+
+def zygotes_table(*, network: bool = False) -> Table:
+    """Return the table that a version zygote runs under; with `network`, of a version that declares Network."""
     rulings = dict.fromkeys(NUMBERS, Ruling(refuse("EPERM")))
     for name, calls in _REFUSED_WITH.items():
         rulings |= dict.fromkeys(calls.split(), Ruling(refuse(name)))
     rulings |= dict.fromkeys(_ALLOWED.split(), Ruling(ALLOW))
-    rulings |= _by_arguments()
+    rulings |= _by_arguments() | (_for_clients() if network else {})
     return Table(rulings, unknown=refuse("ENOSYS"))
 
 

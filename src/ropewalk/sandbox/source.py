@@ -23,6 +23,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ropewalk.sandbox.assessment import assess
+from ropewalk.sandbox.authority import Authority
 from ropewalk.sandbox.cgroups import ControlGroup, put_into
 from ropewalk.sandbox.facts import HostFacts, gather_facts
 from ropewalk.sandbox.interface import Figures, Image, RefusedImport, SandboxError
@@ -101,6 +102,7 @@ class ForkSource:
         self._memory = memory
         self._room: Room | None = None
         self._zygotes = 0
+        self._authority: Authority | None = None
 
     # ── Start and stop ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -113,7 +115,7 @@ class ForkSource:
             listed = "; ".join(f"{problem.means}: {problem.detail}" for problem in found.problems)
             raise SandboxError(f"this host cannot isolate what the node would run: {listed}. {_OTHERWISE}")
         memory = memory_for_guests() if self._memory is None else self._memory
-        profile = describe_profile(self._facts, self._bundles, found.profile, memory)
+        profile = describe_profile(self._facts, self._bundles, found.profile, memory, self.authority.certificate)
         self._plan, self._cgroup = make_plan(profile, self._facts), profile.cgroup
         self._reactor = Reactor(asyncio.get_running_loop())
         descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -125,6 +127,13 @@ class ForkSource:
             raise
         self._reactor.call_later(self._settings.fresh, self._tidy)
         self._reactor.call_later(ROUNDS, self._make_rounds)
+
+    @property
+    def authority(self) -> Authority:
+        """See `Source.authority`."""
+        if self._authority is None:
+            self._authority = Authority()
+        return self._authority
 
     async def stop(self) -> None:
         """End the root zygote, and with it every process."""

@@ -26,6 +26,7 @@ import msgspec
 from msgspec.structs import replace
 
 from ropewalk.sandbox import inspection
+from ropewalk.sandbox.doorway import Doorway
 from ropewalk.sandbox.interface import Image, RefusedImport, SandboxError, bound_of
 from ropewalk.sandbox.launch import Launched
 from ropewalk.sandbox.processes import Birth, ForkedProcess
@@ -66,6 +67,7 @@ CONFINE_SECONDS: Final = 10.0
 _logger: Final = logging.getLogger(__name__)
 _NONE: Final = bytes(4)
 _CREDENTIALS: Final = struct.Struct("iII")
+_DESCRIPTOR: Final = struct.Struct("i")
 _ANCILLARY: Final = socket.CMSG_SPACE(_CREDENTIALS.size)
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode_report: Final = msgspec.msgpack.Decoder(RootReport).decode
@@ -90,16 +92,20 @@ class ZygoteMisbehaved(ZygoteGone):
     """The zygote was ended for what only the author's code can have made it do: another one would do it too."""
 
 
-def _receive(connection: socket.socket, size: int) -> tuple[bytes, int]:
-    """Return what was sent and who sent it, by the kernel's word: the sender's number on the host."""
+def _receive(connection: socket.socket, size: int, descriptors: int = 0) -> tuple[bytes, int, list[int]]:
+    """Return what was sent, who sent it, by the kernel's word (the sender's number on the host), and up to so many descriptors with it."""
+    room = _ANCILLARY + (socket.CMSG_SPACE(descriptors * _DESCRIPTOR.size) if descriptors else 0)
     try:
-        data, ancillary, _, _ = connection.recvmsg(size, _ANCILLARY)
+        data, ancillary, _, _ = connection.recvmsg(size, room, socket.MSG_CMSG_CLOEXEC)
     except ConnectionResetError:
-        return b"", 0
-    for level, kind, content in ancillary:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS:
-            return data, int(_CREDENTIALS.unpack_from(content)[0])
-    return data, 0
+        return b"", 0, []
+    pid, received = 0, list[int]()
+    for _, kind, content in ancillary:
+        if kind == socket.SCM_CREDENTIALS:
+            pid = int(_CREDENTIALS.unpack_from(content)[0])
+        else:
+            received += [one for (one,) in _DESCRIPTOR.iter_unpack(content)]
+    return data, pid, received
 
 
 def _kill(pidfd: int) -> None:
@@ -159,6 +165,7 @@ class RootZygote:
         self._sweeps = 0
         self._unanswered = 0
         self._patience: Deadline | None = None
+        self._doorway: Doorway | None = None
         self._said = ""
         reactor.watch(self._control.fileno(), self._read)
         reactor.watch(launched.errors, self._read_errors)
@@ -168,10 +175,12 @@ class RootZygote:
         """Whether it is of no more use."""
         return self._closed
 
-    def spawn(self, bundle: str, control: socket.socket, queue: socket.socket) -> None:
-        """Ask for a version zygote whose ends of its control socket and its queue are these."""
+    def spawn(self, image: Image, control: socket.socket, queue: socket.socket) -> None:
+        """Ask for a version zygote of this image whose ends of its control socket and its queue are these."""
         descriptors = struct.pack("ii", control.fileno(), queue.fileno())
-        self._ask(_encode(Spawn(bundle=bundle)), [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)])
+        self._ask(
+            _encode(Spawn(bundle=image.bundle, network=image.network)), [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)]
+        )
 
     def close(self, why: str = "the sandbox was stopped") -> None:
         """End it, and with it every process of the sandbox."""
@@ -182,6 +191,8 @@ class RootZygote:
         self.reactor.forget(self._launched.errors)
         if self._patience is not None:
             self.reactor.cancel(self._patience)
+        if self._doorway is not None:
+            self._doorway.close()
         if self._pidfd >= 0:
             self._end_and_reap()
         self._launched.close()
@@ -232,7 +243,7 @@ class RootZygote:
 
     def _read(self) -> None:
         try:
-            packet, pid = _receive(self._control, CONTROL_LIMIT)
+            packet, pid, descriptors = _receive(self._control, CONTROL_LIMIT, descriptors=2)
         except BlockingIOError:
             return
         if not packet:
@@ -240,8 +251,18 @@ class RootZygote:
         elif packet == HELLO:
             self.pid = pid
             self._pidfd = os.pidfd_open(pid)
+            self._open_door(descriptors)
         else:
             self._take(_decode_report(packet))
+
+    def _open_door(self, descriptors: list[int]) -> None:
+        """Take connections from inside, where the sandbox has a door."""
+        if descriptors:
+            listener, diag = (socket.socket(fileno=one) for one in descriptors)
+            self._doorway = Doorway(self.reactor, listener, diag, self._welcome)
+
+    def _welcome(self) -> Iterable[ForkedProcess]:
+        return (process for process in self._living.values() if process.is_welcome)
 
     def _why_it_ended(self) -> str:
         self._said += self._launched.read_errors()
@@ -392,7 +413,7 @@ class VersionZygote:
         self._queue.setblocking(False)
         self._inodes = [os.fstat(end.fileno()).st_ino for end in (control, queue)]
         with control, queue:
-            root.spawn(image.bundle, control, queue)
+            root.spawn(image, control, queue)
         reactor.watch(self._control.fileno(), self._read)
         self._confining = reactor.call_later(CONFINE_SECONDS, self._not_confined)
 
@@ -480,7 +501,7 @@ class VersionZygote:
 
     def _read(self) -> None:
         try:
-            packet, pid = _receive(self._control, CONTROL_LIMIT)
+            packet, pid, _ = _receive(self._control, CONTROL_LIMIT)
         except BlockingIOError:
             return
         if not packet:
@@ -658,7 +679,7 @@ class VersionZygote:
 
     def _greet(self, newborn: _Newborn) -> None:
         try:
-            data, newborn.pid = _receive(newborn.connection, len(HELLO))
+            data, newborn.pid, _ = _receive(newborn.connection, len(HELLO))
         except BlockingIOError:
             return
         if data == HELLO:

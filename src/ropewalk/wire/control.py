@@ -1,7 +1,8 @@
 """What the host says to the zygotes and what they answer, one message per packet of a SEQPACKET socket.
 
     host → root zygote      Spawn (with the new version zygote's ends of its control socket and of its queue), Sweep
-    root zygote → host      one byte `HELLO` once it has a process; Ready once; Spawned; Exits
+    root zygote → host      one byte `HELLO` once it has a process (with the door's descriptors, where there is one); Ready once; Spawned;
+                            Exits
     host → version zygote   Import once; then, for each process, one byte `FORK` or `FORK_AHEAD`
     host → attempt          its connection, by the version zygote's queue, before the `FORK`: the zygote itself never takes it
     version zygote → host   one byte `HELLO` once it is confined (or why it could not be, as text); then Imported, ImportFailed or
@@ -34,9 +35,13 @@ HELLO: Final = b"h"
 
 
 class Spawn(Message, tag="spawn", frozen=True, kw_only=True):
-    """Fork a version zygote that sees only the bundle `bundle` (a folder's name below the bundles' root)."""
+    """Fork a version zygote that sees only the bundle `bundle` (a folder's name below the bundles' root).
+
+    `network` is whether its version declares Network, so that its processes may reach the door.
+    """
 
     bundle: str
+    network: bool = False
 
 
 class Sweep(Message, tag="sweep", frozen=True, kw_only=True):

@@ -29,6 +29,12 @@ PACKAGES: Final = ".packages"
 LIBRARY: Final = "/ropewalk"
 """Where the sandbox sees the SDK and msgspec."""
 
+DOOR_PORT: Final = 3128
+"""The port of the sandbox's own loopback at which ordinary HTTP clients reach the host: below those that the kernel gives out by itself."""
+
+DOOR_AUTHORITY: Final = f"{LIBRARY}/authority.pem"
+"""Where the sandbox sees the certificate of the authority that ends TLS at the door."""
+
 BUNDLE: Final = "{bundle}"
 """Stands for the name of a version zygote's own bundle in the paths of a `Confinement`."""
 
@@ -57,7 +63,14 @@ class Link(Struct, frozen=True, kw_only=True, tag="link"):
     to: str
 
 
-MountStep = Bind | Empty | Link
+class Text(Struct, frozen=True, kw_only=True, tag="text"):
+    """A file at `target` that holds `text`."""
+
+    target: str
+    text: str
+
+
+MountStep = Bind | Empty | Link | Text
 
 
 class IdMap(Struct, frozen=True, kw_only=True):
@@ -75,12 +88,16 @@ class PathRule(Struct, frozen=True, kw_only=True):
 
 
 class Ruleset(Struct, frozen=True, kw_only=True):
-    """Landlock: what is denied unless a rule allows it, as the kernel's bits, as far as this kernel knows them."""
+    """Landlock: what is denied unless a rule allows it, as the kernel's bits, as far as this kernel knows them.
+
+    `connect` are the TCP ports that may be connected to, whatever the address.
+    """
 
     handled_fs: int
     handled_net: int
     scoped: int
     rules: list[PathRule]
+    connect: list[int]
 
 
 class ResourceLimit(Struct, frozen=True, kw_only=True):
@@ -95,7 +112,8 @@ class Confinement(Struct, frozen=True, kw_only=True):
 
     `namespaces` is whether it lives in some: then it makes one more, whose `twist` shows its bundle and in which no other bundle is; else
     `twist` is where the bundle lies on the host. `user` None: there is no other user to become. `table` and `no_fork` are BPF programs: the
-    first for the zygote and its processes, the second for the processes on top of it.
+    first for the zygote and its processes, the second for the processes on top of it. `door` is whether the door (`DOOR_PORT`) can be
+    connected to.
     """
 
     namespaces: bool
@@ -105,13 +123,15 @@ class Confinement(Struct, frozen=True, kw_only=True):
     table: bytes | None
     no_fork: bytes | None
     limits: list[ResourceLimit]
+    door: bool
 
 
 class Plan(Struct, frozen=True, kw_only=True):
     """How to enter the sandbox and what to run there.
 
     `namespaces` are the kernel's CLONE_NEW bits; with 0 there are no maps and no mounts either. `set_groups` is whether the maps are
-    written with real privileges.
+    written with real privileges. `networked` is the confinement of versions that declare Network, None when they get the same as others:
+    then there is no door.
     """
 
     namespaces: int
@@ -123,6 +143,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     program: list[str]
     environment: dict[str, str]
     confinement: Confinement
+    networked: Confinement | None
 
 
 def encode_plan(plan: Plan) -> bytes:

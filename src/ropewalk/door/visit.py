@@ -1,0 +1,135 @@
+"""The connections that one attempt has opened to the door: served while it runs, closed when it ends.
+
+`Guest` is all that the door knows of the attempt. Each connection is served by a task of its own; how many there are at once is bounded, and
+what one takes of the node's memory is: a head, a piece of a body in each direction, what the kernel keeps. Nothing here waits for a guest
+longer than its attempt lasts, so that one that is slow holds up nobody but itself.
+
+Before: `dispatch.attempt`, which was given the connection by the kernel's word (`sandbox.doorway`). After: `proxy`, which speaks HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+from typing import Final, Protocol
+
+from anyio import BrokenResourceError, ClosedResourceError, EndOfStream
+from anyio.abc import SocketStream
+from anyio.streams.tls import TLSStream
+
+from ropewalk.answers.interface import Session
+from ropewalk.door.proxy import Left, Proxy
+from ropewalk.egress.urls import Url
+from ropewalk.sandbox.authority import Authority
+
+MOST: Final = 64
+"""Connections that an attempt may have open at once. Clients keep ten or twenty, and say how many they may."""
+
+_logger: Final = logging.getLogger(__name__)
+_NOT_TLS: Final = frozenset({"HTTP_REQUEST", "WRONG_VERSION_NUMBER", "UNEXPECTED_MESSAGE", "RECORD_LAYER_FAILURE"})
+
+
+class Guest(Protocol):
+    """The attempt whose connections these are."""
+
+    @property
+    def session(self) -> Session:
+        """What its requests are judged and sent by."""
+        ...
+
+    def count_request(self) -> bool:
+        """Count one of the requests that it may make; False when that was one too many, and has ended it."""
+        ...
+
+    def warn(self, text: str) -> None:
+        """Put a line into its log."""
+        ...
+
+    def lose_lease(self) -> None:
+        """End it, since the node may do nothing for it any more."""
+        ...
+
+
+class Visit:
+    """All connections of one attempt.
+
+    Args:
+        guest: the attempt.
+        authority: ends their TLS.
+    """
+
+    def __init__(self, guest: Guest, authority: Authority) -> None:
+        self._guest = guest
+        self._authority = authority
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def admit(self, connection: socket.socket) -> None:
+        """Serve a connection until it closes, or until `end`."""
+        if len(self._tasks) >= MOST:
+            connection.close()
+            self._guest.count_request()
+            self._guest.warn(
+                f"a connection was closed: {MOST} are open, which is the limit: close some, or have the client keep fewer"
+            )
+            return
+        task = asyncio.create_task(self._serve(connection))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def end(self) -> None:
+        """Close every connection; requests under way are given up."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve(self, connection: socket.socket) -> None:
+        stream = await SocketStream.from_socket(connection)
+        proxy = Proxy(stream, self._guest)
+        try:
+            try:
+                origin = await proxy.serve()
+                if origin is not None:
+                    await self._serve_tunnel(stream, origin)
+                elif not proxy.requests:
+                    self._guest.count_request()  # connecting is not free either
+            except (Left, BrokenResourceError, ClosedResourceError, EndOfStream):
+                pass  # whoever asked has gone: the connection is its own affair
+            except Exception:
+                # A fault of the host's own must not take the node, nor the other instances, with it.
+                _logger.exception("a connection of execution %s failed", self._guest.session.claim.execution.id)
+        finally:
+            await stream.aclose()
+
+    async def _serve_tunnel(self, stream: SocketStream, origin: Url) -> None:
+        """End TLS in the place of `origin`, and serve what is said within it. One that brings no request is told of, however it ends."""
+        problem = f"a client did not go through with the TLS handshake for {origin.authority}"
+        requests = 0
+        try:
+            context = self._authority.context_for(origin.host)
+            inner = await TLSStream.wrap(stream, server_side=True, ssl_context=context, standard_compatible=False)
+            problem = (
+                f"a client closed its connection to {origin.authority} after the TLS handshake, without a request: one that expects a "
+                "certain certificate (a fingerprint, a pin) does so"
+            )
+            proxy = Proxy(inner, self._guest, origin)
+            try:
+                await proxy.serve()
+            finally:
+                requests = proxy.requests
+        except ssl.SSLError as error:
+            is_tls = error.reason not in _NOT_TLS
+            problem = (
+                f"{problem} ({error.reason})" if is_tls else f"what a client sent to {origin.authority} by CONNECT is no TLS"
+            )
+        finally:
+            if not requests:
+                self._guest.count_request()
+                self._guest.warn(f"{problem}. {_WHOSE}")
+
+
+_WHOSE: Final = (
+    "Requests leave a twist through the host, which ends TLS with a certificate authority of its own and verifies the real server itself: "
+    "have the client trust the authorities in SSL_CERT_FILE, and pin nothing"
+)
