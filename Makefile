@@ -5,7 +5,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 export PYTHON
 
-.PHONY: help setup setup-demo demo test fuzz fuzz-quick check format docs bench bench-quick coverage lock dist clean distclean
+.PHONY: help setup setup-demo demo test fuzz fuzz-quick egress-campaign check format docs bench bench-quick coverage lock dist clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -30,6 +30,9 @@ fuzz: setup ## fuzz the host for 30 minutes, guided by coverage, and send it a m
 
 fuzz-quick: setup ## the same in about a minute; it is among the tests
 	@$(BIN)/python -m pytest tests/fuzz $(ARGS)
+
+egress-campaign: setup ## fetch a million URLs and hold what was sent against what was checked; a short form is among the tests
+	@$(BIN)/python -m tests.egress.campaign $(ARGS)
 
 check: setup ## format, lint, types, import contracts, spelling: all that CI checks beside the tests
 	@tools/check.sh

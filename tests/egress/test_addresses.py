@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 
 import pytest
 
 from ropewalk.egress.addresses import is_public, why_name_not_public, why_not_public
+from tests.egress.registries import REACHABLE, said_reachable
 
 PUBLIC = """
 1.1.1.1 8.8.8.8 9.255.255.255 11.0.0.0 100.63.255.255 100.128.0.0 126.255.255.255 128.0.0.0 169.253.255.255 169.255.0.0
@@ -28,31 +29,12 @@ NOT_PUBLIC = """
 8000::1 fc00::1 fd00:ec2::254 fd20:ce::254 fdff::1 fe80::1 febf::1 fec0::1 feff::1 ff00::1 ff02::1 ff0e::1
 """
 
-IANA = """
-0.0.0.0/8 no        0.0.0.0/32 no        10.0.0.0/8 no         100.64.0.0/10 no      127.0.0.0/8 no        169.254.0.0/16 no
-172.16.0.0/12 no    192.0.0.0/24 no      192.0.0.0/29 no       192.0.0.8/32 no       192.0.0.9/32 yes      192.0.0.10/32 yes
-192.0.0.170/32 no   192.0.0.171/32 no    192.0.2.0/24 no       192.31.196.0/24 yes   192.52.193.0/24 yes   192.88.99.0/24 no
-192.88.99.2/32 no   192.168.0.0/16 no    192.175.48.0/24 yes   198.18.0.0/15 no      198.51.100.0/24 no    203.0.113.0/24 no
-240.0.0.0/4 no      255.255.255.255/32 no
-::1/128 no          ::/128 no            ::ffff:0:0/96 no      64:ff9b:1::/48 no     100::/64 no           100:0:0:1::/64 no
-2001::/23 no        2001::/32 no         2001:1::1/128 yes     2001:1::2/128 yes     2001:1::3/128 yes     2001:2::/48 no
-2001:3::/32 yes     2001:4:112::/48 yes  2001:10::/28 no       2001:20::/28 yes      2001:30::/28 yes      2001:db8::/32 no
-2002::/16 no        2620:4f:8000::/48 yes  3fff::/20 no        5f00::/16 no          fc00::/7 no           fe80::/10 no
-"""
-"""Every block of IANA's two special-purpose address registries, and whether they call it globally reachable.
-
-Where they say N/A it is no here; 64:ff9b::/96, which they say is, depends on the IPv4 address within, and is left to the lists above.
-"""
-
-REACHABLE = dict(zip(map(ip_network, IANA.split()[::2]), (word == "yes" for word in IANA.split()[1::2]), strict=True))
-
 
 @pytest.mark.parametrize("block", REACHABLE, ids=str)
 def test_registered_block(block: IPv4Network | IPv6Network) -> None:
     """Its first and last address are as the registry says of it, or of the smallest block that they are in."""
     for address in (block[0], block[-1]):
-        smallest = max((other for other in REACHABLE if address in other), key=lambda other: other.prefixlen)
-        assert is_public(address) == REACHABLE[smallest], address
+        assert is_public(address) == said_reachable(address), address
 
 
 @pytest.mark.parametrize("text", PUBLIC.split())

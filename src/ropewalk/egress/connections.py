@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import certifi
 import httpcore
@@ -65,12 +65,13 @@ class Tenant:
         used_at: when there was the last one, by the event loop's clock.
     """
 
-    def __init__(self, resolve: Resolve, tls: ssl.SSLContext, bounds: Bounds) -> None:
+    def __init__(self, resolve: Resolve, connector: httpcore.AsyncNetworkBackend, tls: ssl.SSLContext, bounds: Bounds) -> None:
         self.slots = asyncio.Semaphore(bounds.connections)
         self.turn = asyncio.Lock()
         self.users = 0
         self.used_at = 0.0
         self._resolve = resolve
+        self._connector = connector
         self._tls = tls
         self._bounds = bounds
         self._pools: dict[bool, httpcore.AsyncConnectionPool] = {}
@@ -84,7 +85,7 @@ class Tenant:
                 max_connections=self._bounds.connections,
                 max_keepalive_connections=self._bounds.connections,
                 keepalive_expiry=self._bounds.idle,
-                network_backend=_JudgedBackend(self._resolve, private=private),
+                network_backend=_JudgedBackend(self._resolve, self._connector, private=private),
             )
         return pool
 
@@ -151,10 +152,10 @@ def verifying_context() -> ssl.SSLContext:
 class _JudgedBackend(httpcore.AsyncNetworkBackend):
     """Connects to the addresses that it has judged, and to no other."""
 
-    def __init__(self, resolve: Resolve, *, private: bool) -> None:
+    def __init__(self, resolve: Resolve, connector: httpcore.AsyncNetworkBackend, *, private: bool) -> None:
         self._resolve = resolve
+        self._connector = connector
         self._private = private
-        self._connector = cast("httpcore.AsyncNetworkBackend", httpcore.AnyIOBackend())
 
     async def connect_tcp(
         self,

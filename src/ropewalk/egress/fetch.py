@@ -121,6 +121,7 @@ class Fetcher:
         private: patterns of URLs that may lead to private addresses, for twists that declare them too.
         bounds: sizes, times and counts.
         resolve: how names become addresses; the system's resolver unless given.
+        connector: what connects to addresses; the system's sockets unless given.
         tls: how servers are verified; by the system's authorities unless given.
     """
 
@@ -130,12 +131,14 @@ class Fetcher:
         private: Iterable[Pattern] = (),
         bounds: Bounds | None = None,
         resolve: Resolve | None = None,
+        connector: httpcore.AsyncNetworkBackend | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.private = tuple(private)
         self._bounds = bounds or Bounds()
         self._system = SystemResolver()
         self._resolve = resolve or self._system
+        self._connector = connector or cast("httpcore.AsyncNetworkBackend", httpcore.AnyIOBackend())
         self._tls = tls
         self._tenants: OrderedDict[str, Tenant] = OrderedDict()
         self._sweeper: asyncio.Task[None] | None = None
@@ -218,7 +221,7 @@ class Fetcher:
         assert self._tls is not None, "start() comes first"
         tenant = self._tenants.get(asker.tenant)
         if tenant is None:
-            tenant = self._tenants[asker.tenant] = Tenant(self._resolve, self._tls, self._bounds)
+            tenant = self._tenants[asker.tenant] = Tenant(self._resolve, self._connector, self._tls, self._bounds)
         self._tenants.move_to_end(asker.tenant)
         tenant.users += 1
         try:
