@@ -23,6 +23,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Network, ip_address
 from posixpath import normpath
 from typing import Any, Final
@@ -248,6 +249,7 @@ def _is_address(host: str) -> bool:
     return True
 
 
+@lru_cache
 def _is_public(text: str) -> bool:
     address = ip_address(text)
     if address in NAT64:

@@ -80,18 +80,23 @@ class Connection:
         except ConnectionError:
             return
 
+    def close(self) -> None:
+        """End the connection."""
+        self._writer.close()
+
     def reset(self) -> None:
         """Break the connection off."""
         self._writer.transport.abort()
 
 
 class Origin:
-    """The server. `scripts` maps paths to what they do; everything read is in `connections` and `requests`."""
+    """The server. `scripts` maps paths to what they do; everything read is in `requests`, and `open` connections are left."""
 
     def __init__(self) -> None:
         self.scripts: dict[str, Script] = {}
         self.requests: list[Connection] = []
         self.accepted = 0
+        self.open = 0
         self.url = ""
         self.port = 0
 
@@ -107,6 +112,7 @@ class Origin:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection."""
         self.accepted += 1
+        self.open += 1
         number = self.accepted
         try:
             while await (connection := Connection(reader, writer, number)).read_request():
@@ -115,6 +121,7 @@ class Origin:
         except ConnectionError:
             pass  # the client broke off, as some tests have it do
         finally:
+            self.open -= 1
             writer.close()
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import ssl
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
@@ -20,7 +21,7 @@ import httpcore
 from msgspec import Struct
 
 from ropewalk.egress.bodies import read_body, too_large
-from ropewalk.egress.connections import Bounds, Refused, Resolve, SystemResolver, Tenant, verifying_context
+from ropewalk.egress.connections import Bounds, Refused, Resolve, SystemResolver, Tenant, Unreachable, verifying_context
 from ropewalk.egress.guard import Guard, not_public
 from ropewalk.egress.hops import REDIRECTS, Hop, Request, first_hop, redirected
 from ropewalk.errors import FetchTimeout, InvalidValue, NetworkError
@@ -179,7 +180,9 @@ class Fetcher:
                 async with asyncio.timeout(seconds):
                     return await self._follow(hop, asker, tenant)
             except TimeoutError:
-                raise FetchTimeout(f"{hop.method} {hop.url.shown} took longer than its timeout of {seconds:g} s") from None
+                raise FetchTimeout(
+                    f"{hop.method} {hop.url.shown} took longer than its timeout of {seconds:g} s: give it more, or ask for less"
+                ) from None
 
     @asynccontextmanager
     async def exchange(self, hop: Hop, asker: Asker) -> AsyncGenerator[Exchange, None]:
@@ -252,8 +255,17 @@ def _told(hop: Hop) -> Iterator[None]:
     except Refused as error:
         raise not_public(hop.url, str(error)) from None
     except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, OSError) as error:
-        what = str(error) or type(error).__name__
-        raise NetworkError(f"{hop.method} {hop.url.shown} failed: {what}") from None
+        raise NetworkError(f"{hop.method} {hop.url.shown} failed: {_why(error)}") from None
+
+
+def _why(error: Exception) -> str:
+    """Return what the system said of a failure; where it said nothing, what the library says."""
+    found: BaseException | None = None if isinstance(error, Unreachable) else error
+    while found is not None:
+        if isinstance(found, OSError) and found.errno and not isinstance(found, ssl.SSLError):
+            return os.strerror(found.errno)
+        found = found.__cause__ or found.__context__
+    return str(error) or type(error).__name__
 
 
 def _to_core(hop: Hop, about_to_send: Callable[[], None]) -> httpcore.Request:
