@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import subprocess
 import time
@@ -53,14 +54,12 @@ def stop(server: subprocess.Popen[bytes]) -> int:
 
 
 def tree(pid: int) -> list[int]:
-    """Return `pid` and everything below it."""
+    """Return `pid` and everything below it, as far as it has not ended meanwhile."""
     found = [pid]
     for process in found:
-        for children in Path(f"/proc/{process}/task").glob("*/children"):
-            try:
+        with contextlib.suppress(OSError):
+            for children in Path(f"/proc/{process}/task").glob("*/children"):
                 found += [int(child) for child in children.read_text().split()]
-            except OSError:
-                continue
     return found
 
 
