@@ -239,4 +239,4 @@ class Scene:
 
     async def problems(self) -> list[str]:
         """Return what the audit finds."""
-        return await self.storage.audit(self.clock.now(), repair=False)
+        return [one.what for one in await self.storage.audit(self.clock.now(), repair=False)]

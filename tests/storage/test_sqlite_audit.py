@@ -5,12 +5,15 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from ropewalk.storage.records import PutCallback, PutValue, Suspension
+from ropewalk.storage.records import PutCallback, PutValue, Suspension, Workload
 from ropewalk.storage.sqlite.driver import connect
+from ropewalk.wire.control import Manifest, ScheduleInfo
 from ropewalk.wire.messages import Target
 from tests.storage.scene import BOOM, NODE, Scene
+from tests.storage.test_recurring import ask, put
 
 
 def damage(tmp_path: Path, sql: str) -> None:
@@ -34,69 +37,205 @@ async def furnish(scene: Scene) -> None:
     await scene.after("i1", "later", 100, id="later")
 
 
-BREAKS = {
-    "ready work and no wake": ("UPDATE instances SET wake_at = NULL", "will never be claimed", ["ready"]),
-    "a wake later than the ready work": (
-        "UPDATE instances SET wake_at = 9000000000000000",
-        "later than its first event",
-        ["ready"],
+BREAKS: dict[str, tuple[str, str, list[str]]] = {
+    "ready work and no wake": ("UPDATE instances SET wake_at = NULL", "no_wake", ["ready"]),
+    "a wake later than the ready work": ("UPDATE instances SET wake_at = 9000000000000000", "late_wake", ["ready"]),
+    "a wake and no work": (
+        "UPDATE executions SET status = 'cancelled', seq = NULL, due = NULL WHERE status <> 'succeeded'",
+        "wake_without_work",
+        [],
     ),
-    "a lease of an unknown node": ("UPDATE instances SET node = 'gone', wake_at = NULL", "leased", ["ready"]),
+    "a lease of an unknown node": ("UPDATE instances SET node = 'gone', wake_at = NULL", "lease_without_execution", ["ready"]),
     "a lease with an execution that is over": (
         "UPDATE instances SET running = 1, node = 'node-1', wake_at = NULL",
-        "leased, but nothing of it runs",
+        "lease_without_execution",
+        ["ready"],
+    ),
+    "a lease with an execution that is not there": (
+        "UPDATE instances SET running = 999, node = 'node-1', wake_at = NULL",
+        "lease_without_execution",
         ["ready"],
     ),
     "running without a lease": (
         "UPDATE executions SET status = 'running', seq = NULL WHERE id = 'ready'",
-        "running without a lease",
+        "running_without_lease",
+        ["ready"],
+    ),
+    "running without an attempt": (
+        """UPDATE executions SET status = 'running', seq = NULL WHERE id = 'ready';
+        UPDATE instances SET node = 'node-1', running = (SELECT n FROM executions WHERE id = 'ready'), wake_at = NULL""",
+        "running_without_attempt",
         ["ready"],
     ),
     "retrying without a time": (
         "UPDATE executions SET due = NULL WHERE id = 'retrying'",
-        "retrying without a time",
+        "waiting_without_place",
         ["failing", "ready"],
     ),
-    "queued without a place": (
-        "UPDATE executions SET seq = NULL WHERE id = 'ready'",
-        "queued without a time or a place",
+    "queued without a place": ("UPDATE executions SET seq = NULL WHERE id = 'ready'", "waiting_without_place", ["ready"]),
+    "with both a time and a place": (
+        "UPDATE executions SET seq = 99 WHERE id = 'later'",
+        "waiting_without_place",
+        ["ready", "later"],
+    ),
+    "over, but in line": ("UPDATE executions SET seq = 9 WHERE n = 1", "over_but_in_line", ["ready"]),
+    "arguments that got lost": ("UPDATE executions SET arguments = NULL WHERE id = 'ready'", "execution_without_arguments", []),
+    "arguments of nothing": (
+        "INSERT INTO payloads VALUES (999, x'5b5d', x'5b5d')",
+        "payload_without_execution",
         ["ready"],
     ),
-    "over, but in line": ("UPDATE executions SET seq = 9 WHERE n = 1", "succeeded and stands in line", ["ready"]),
-    "activating without activate": ("UPDATE instances SET status = 'activating'", "has no activate to run", []),
-    "deactivating without deactivate": ("UPDATE instances SET status = 'deactivating'", "has no deactivate to run", []),
-    "a target without an upgrade": ("UPDATE instances SET target_version = 2", "upgrade to version 2, but has none", ["ready"]),
-    "waiting for one that does not wait": ("UPDATE instances SET held = 1, wake_at = NULL", "does not wait itself", ["ready"]),
-    "a wrong count of pending": ("UPDATE instances SET pending = 70", "has 3 pending executions, but counts 70", ["ready"]),
-    "wrong bytes of pending": (
-        "UPDATE instances SET pending_bytes = 70",
-        "bytes of pending executions, but counts 70",
-        ["ready"],
+    "an execution of no instance": (
+        "UPDATE executions SET instance = 'none' WHERE id = 'ready'",
+        "execution_without_instance",
+        [],
     ),
-    "wrong bytes in the store": ("UPDATE instances SET store_bytes = 70", "has 2 bytes in its store, but counts 70", ["ready"]),
-    "a wrong count of callbacks": ("UPDATE instances SET callbacks = 70", "has 1 callbacks, but counts 70", ["ready"]),
-    "places given twice": ("UPDATE instances SET next_seq = 1", "places in line that are taken", ["ready"]),
+    "activating, though active before": ("UPDATE instances SET status = 'activating'", "activating_without_activate", ["ready"]),
+    "activating, and its activate lost": (
+        "UPDATE instances SET status = 'activating'; DELETE FROM executions WHERE trigger = 'activate'",
+        "activating_without_activate",
+        ["activate", "ready"],
+    ),
+    "activate though active": (
+        "UPDATE executions SET trigger = 'activate', rank = 1 WHERE id = 'ready'",
+        "lifecycle_out_of_place",
+        [],
+    ),
+    "a deactivation without its execution": (
+        "UPDATE instances SET status = 'deactivating'",
+        "deactivating_without_deactivate",
+        ["deactivate"],
+    ),
+    "a deactivation without its fence": (
+        "UPDATE executions SET trigger = 'deactivate', rank = 0, method = 'deactivate' WHERE id = 'ready'",
+        "deactivate_without_fence",
+        ["deactivate"],
+    ),
+    "a target without an upgrade": (
+        "UPDATE instances SET target_version = 2",
+        "upgrade_without_execution",
+        ["upgrade", "ready"],
+    ),
+    "an upgrade without a target": (
+        "UPDATE executions SET trigger = 'upgrade', rank = 1 WHERE id = 'ready'",
+        "lifecycle_out_of_place",
+        [],
+    ),
+    "a target that is not there": ("UPDATE instances SET target_version = 7", "missing_target_version", ["ready"]),
+    "a version that is not there": (
+        "DELETE FROM versions WHERE number = 1",
+        "missing_version",
+        ["upgrade", "ready"],
+    ),
+    "a latest version that is not there": ("UPDATE twists SET latest = 9", "wrong_latest_version", ["ready"]),
+    "waiting for one that does not wait": ("UPDATE instances SET held = 1, wake_at = NULL", "held_by_nothing", ["ready"]),
+    "a key held twice": (
+        "UPDATE executions SET key = 'k' WHERE id IN ('ready', 'later')",
+        "key_held_twice",
+        [],
+    ),
+    "suspended by nobody": ("UPDATE instances SET suspension = x'7b7d', wake_at = NULL", "suspended_without_reason", []),
+    "a status that is none": ("UPDATE instances SET status = 'suspended'", "unknown_status", []),
+    "a budget that cannot be read": ("UPDATE instances SET spent = x'5b'", "unreadable_budget", ["ready"]),
+    "places given twice": ("UPDATE instances SET next_seq = 1", "places_given_twice", ["ready"]),
+    "a wrong count of pending": ("UPDATE instances SET pending = 70", "wrong_pending", ["ready"]),
+    "wrong bytes of pending": ("UPDATE instances SET pending_bytes = 70", "wrong_pending_bytes", ["ready"]),
+    "wrong bytes in the store": ("UPDATE instances SET store_bytes = 70", "wrong_store_bytes", ["ready"]),
+    "a wrong count of callbacks": ("UPDATE instances SET callbacks = 70", "wrong_callbacks", ["ready"]),
+    "wrong bytes of records": ("UPDATE instances SET record_bytes = 70", "wrong_record_bytes", ["ready"]),
 }
+"""What is done to the database, the name under which it has to be found, and what of the instance is ready once it is mended."""
 
 
-@pytest.mark.parametrize(("sql", "sentence", "runs"), BREAKS.values(), ids=BREAKS)
-async def test_what_is_wrong_is_named_and_mended(scene: Scene, tmp_path: Path, sql: str, sentence: str, runs: list[str]) -> None:
+@pytest.mark.parametrize(("sql", "name", "runs"), BREAKS.values(), ids=BREAKS)
+async def test_what_is_wrong_is_named_and_mended(scene: Scene, tmp_path: Path, sql: str, name: str, runs: list[str]) -> None:
     await furnish(scene)
+    await scene.deploy("b2")
     assert await scene.problems() == []
     damage(tmp_path, sql)
     found = await scene.storage.audit(scene.clock.now(), repair=False)
-    assert any(sentence in problem for problem in found), found
-    assert await scene.storage.audit(scene.clock.now(), repair=True) == found
+    assert name in [one.name for one in found], found
+    assert await scene.storage.audit(scene.clock.now(), repair=False) == found, "looking changes nothing"
+    repaired = await scene.storage.audit(scene.clock.now(), repair=True)
+    assert [one for one in repaired if not one.repaired] == []
     assert await scene.problems() == []
     assert await scene.run_all() == runs
+
+
+async def gone(scene: Scene) -> None:
+    """Have an instance that is deactivated and erased."""
+    await scene.active()
+    await scene.storage.begin_deactivation(scene.lifecycle("i1", "deactivate"))
+    await scene.succeed(await scene.claim())
+    while await scene.storage.erase(100):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("sql", "name"),
+    [
+        (
+            "INSERT INTO store VALUES ('i1', '', 'k', NULL, 2, x'31')",
+            "leftovers_after_erasure",
+        ),
+        ("UPDATE executions SET status = 'running' WHERE n = 1", "pending_after_deactivation"),
+        ("UPDATE executions SET status = 'queued', due = 5 WHERE n = 1", "pending_after_deactivation"),
+        ("UPDATE instances SET wake_at = 0", "deactivated_but_scheduled"),
+    ],
+)
+async def test_what_is_left_of_a_deactivated_instance_is_named_and_removed(
+    scene: Scene, tmp_path: Path, sql: str, name: str
+) -> None:
+    await gone(scene)
+    damage(tmp_path, sql)
+    (found,) = await scene.storage.audit(scene.clock.now(), repair=True)
+    assert (found.name, found.instance, found.repaired) == (name, "i1", True)
+    while await scene.storage.erase(100):
+        pass
+    assert await scene.problems() == []
+    assert await scene.storage.workload() == Workload(ready=0, running=0, backing_off=0, next_wake=None)
+
+
+async def test_a_dead_nodes_leases_are_ended_and_what_it_ran_runs_again(scene: Scene) -> None:
+    await furnish(scene)
+    await scene.claim()
+    (node,) = await scene.storage.nodes()
+    (found,) = await scene.storage.audit(scene.clock.now(), repair=True, dead=[node])
+    assert (found.name, found.repaired) == ("dead_node", True)
+    assert await scene.run_all_as("node-2") == ["ready"]
+
+
+async def test_a_node_that_beat_again_meanwhile_is_not_dead(scene: Scene) -> None:
+    await furnish(scene)
+    claim = await scene.claim()
+    (node,) = await scene.storage.nodes()
+    scene.storage.heartbeat(node.id, node.expires + 1)
+    assert await scene.storage.audit(scene.clock.now(), repair=True, dead=[node]) == []
+    await scene.succeed(claim)
+
+
+async def test_a_version_without_files_is_named_and_told_how_to_mend(scene: Scene, tmp_path: Path) -> None:
+    await furnish(scene)
+    damage(tmp_path, "DELETE FROM bundle_files")
+    (found,) = await scene.storage.audit(scene.clock.now(), repair=True)
+    assert (found.name, found.repaired, found.remedy) == ("version_without_files", False, "deploy the same files again")
+    await scene.storage.keep_bundle("b1", {"twist.py": b"b1"})
+    assert await scene.problems() == []
+
+
+async def test_files_without_a_version_are_a_deploy_under_way(scene: Scene) -> None:
+    await furnish(scene)
+    await scene.storage.keep_bundle("b2", {"twist.py": b"b2"})
+    assert await scene.problems() == []
+    assert (await scene.deploy("b2")).number == 2
 
 
 async def test_a_running_execution_whose_node_is_unknown_runs_again(scene: Scene, tmp_path: Path) -> None:
     await furnish(scene)
     await scene.claim()
     damage(tmp_path, "DELETE FROM nodes")
-    (problem,) = await scene.storage.audit(scene.clock.now(), repair=True)
-    assert problem == f"instance i1 is leased to node {NODE}, which is not known"
+    (found,) = await scene.storage.audit(scene.clock.now(), repair=True)
+    assert found.what == f"instance i1 is leased to node {NODE}, which is not known"
     assert (await scene.execution("ready")).lost == 1
     assert await scene.run_all_as("node-2") == ["ready"]
 
@@ -145,5 +284,34 @@ async def test_a_damaged_file_is_told_of(scene: Scene, tmp_path: Path) -> None:
         "PRAGMA writable_schema = ON; DELETE FROM sqlite_schema WHERE name = 'logs_instance'; PRAGMA writable_schema = RESET",
     )
     found = await scene.storage.audit(scene.clock.now(), repair=True)
-    assert any(problem.startswith("the file is damaged") for problem in found)
+    assert any(one.name == "damaged_file" and not one.repaired for one in found)
     damage(tmp_path, "VACUUM")
+
+
+@pytest.mark.parametrize(
+    ("sql", "name"),
+    [
+        ("UPDATE instances SET recurs_at = NULL, wake_at = NULL", "recurring_without_next"),
+        ("UPDATE recurring SET next = next + 10 * 86400000000; UPDATE instances SET recurs_at = NULL", "recurring_too_late"),
+    ],
+)
+async def test_what_recurs_and_lost_its_next_run_goes_on(scene: Scene, tmp_path: Path, sql: str, name: str) -> None:
+    await scene.active()
+    await ask(scene, put(scene, every=60))
+    damage(tmp_path, sql)
+    found = await scene.storage.audit(scene.clock.now(), repair=True)
+    assert name in [one.name for one in found]
+    assert all(one.repaired for one in found)
+    scene.clock.move(120)
+    assert len(await scene.run_all()) == 1
+
+
+async def test_a_schedule_that_a_version_declares_and_that_got_lost_is_set_up_again(scene: Scene, tmp_path: Path) -> None:
+    await scene.active()
+    schedule = ScheduleInfo(ns="", method="tick", key="tick", every=60_000_000)
+    manifest = Manifest(protocol=1, python="3.11", cls="Syncer", description="", methods=[], schedules=[schedule])
+    damage(tmp_path, f"UPDATE versions SET manifest = x'{msgspec.json.encode(manifest).hex()}'")
+    (found,) = await scene.storage.audit(scene.clock.now(), repair=True)
+    assert (found.name, found.repaired) == ("schedule_not_armed", True)
+    scene.clock.move(61)
+    assert await scene.run_all() == ["tick"]

@@ -106,20 +106,28 @@ async def _trial(source: Source) -> dict[str, str]:
 
 async def _database(state: State, *, repair: bool) -> Shape:
     """Return what is stuck in the database, what was and is no longer, and what is held by something that a person lifts."""
+    from msgspec import to_builtins
+
     from ropewalk.service.actions import hold_of
     from ropewalk.storage.interface import StorageError
 
     path = str(state.settings.database_path.absolute())
     try:
         async with state.service() as service:
-            found = await service.storage.audit(service.clock.now(), repair=repair)
-            left = await service.storage.audit(service.clock.now(), repair=False) if found and repair else found
+            found = await service.audit(repair=repair)
             held = [hold for instance in await service.storage.instances() if (hold := hold_of(instance)) is not None]
             service.ring()
     except StorageError as error:
-        return {"path": path, "healthy": False, "problems": [str(error)], "repaired": [], "held": []}
-    repaired = [one for one in found if one not in left]
-    return {"path": path, "healthy": not left, "problems": left, "repaired": repaired, "held": held}
+        return {"path": path, "healthy": False, "problems": [str(error)], "repaired": [], "findings": [], "held": []}
+    problems = [one.what for one in found if not one.repaired]
+    return {
+        "path": path,
+        "healthy": not problems,
+        "problems": problems,
+        "repaired": [one.what for one in found if one.repaired],
+        "findings": [to_builtins(one) for one in found],
+        "held": held,
+    }
 
 
 def _complaints(result: Shape) -> list[str]:
@@ -138,9 +146,10 @@ def _print(result: Shape) -> None:
     click.echo(f"memory    {memory['node']:,} bytes: {memory['at_once']} executions of {memory['limit']:,} bytes at once")
     database = result["database"]
     click.echo(f"database  {safe(database['path'])}  {'healthy' if database['healthy'] else 'not healthy'}")
-    for sentence in database["repaired"]:
-        click.echo(f"  repaired: {safe(sentence)}")
+    for found in database["findings"]:
+        state, does = ("repaired", "") if found["repaired"] else ("problem", "to mend it: ")
+        click.echo(safe(f"  {state}: {found['name']}: {found['what']}; {does}{found['remedy']}"))
     for sentence in database["held"]:
         click.echo(f"  held: {safe(sentence)}")
-    for sentence in database["problems"]:
+    for sentence in [] if database["findings"] else database["problems"]:
         click.echo(f"  problem: {safe(sentence)}")

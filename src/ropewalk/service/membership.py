@@ -95,9 +95,7 @@ class Membership:
         return released
 
     def _is_dead(self, node: Node) -> bool:
-        if node.boot != self._boot or node.expires < self._clock.boottime():
-            return True
-        return not is_held(self._folder / (node.id + _LOCK_SUFFIX))
+        return is_expired(node, self._boot, self._clock) or not is_held(self._folder / (node.id + _LOCK_SUFFIX))
 
     def _beat(self, loop: asyncio.AbstractEventLoop) -> None:
         """Move the expiry until told to stop; a beat that storage cannot take is tried again at the next one."""
@@ -114,6 +112,11 @@ class Membership:
                 loop.call_soon_threadsafe(self._lost)
                 return
             self._expires = expires
+
+
+def is_expired(node: Node, boot: str, clock: Clock) -> bool:
+    """Whether a node's leases are over: it did not move its expiry in time, or the machine was started since."""
+    return node.boot != boot or node.expires < clock.boottime()
 
 
 def live_nodes(folder: Path) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Final, Unpack
 from msgspec.structs import replace
 
 from ropewalk.answers.tasks import new_id
-from ropewalk.clock import Clock, SystemClock
+from ropewalk.clock import Clock, SystemClock, boot_id
 from ropewalk.errors import NotFound
 from ropewalk.sandbox.assessment import UNSAFE
 from ropewalk.sandbox.interface import Image, Source
@@ -23,7 +23,7 @@ from ropewalk.service import bundles, doorbell, packages
 from ropewalk.service.config import Settings
 from ropewalk.service.deploying import Deployed, How, check_manifest, check_options, permissions
 from ropewalk.service.gate import BreaksLive, breakages
-from ropewalk.service.membership import live_nodes
+from ropewalk.service.membership import is_expired, live_nodes
 from ropewalk.service.packages import Tell, Trees
 from ropewalk.service.rolling_out import RolledOut, RollOut
 from ropewalk.sources import urls
@@ -32,6 +32,7 @@ from ropewalk.storage.pace import Pace
 from ropewalk.storage.records import (
     Delivery,
     Execution,
+    Finding,
     Instance,
     NewExecution,
     NewInstance,
@@ -120,6 +121,12 @@ class Service:
     def has_live_node(self) -> bool:
         """Whether some node, in any process, runs this database's executions now."""
         return bool(live_nodes(self.nodes_directory))
+
+    async def audit(self, *, repair: bool) -> list[Finding]:
+        """Find what is stuck in the database, leases that are over included, and mend it when `repair` is true."""
+        boot = boot_id()
+        dead = [node for node in await self.storage.nodes() if is_expired(node, boot, self.clock)]
+        return await self.storage.audit(self.clock.now(), repair=repair, dead=dead)
 
     async def materialise(self, digest: str) -> None:
         """Lay a stored bundle's files out for the sandbox, unless they are there.

@@ -16,7 +16,7 @@ is made ready, whatever of the instance's timers has come due is, so that the or
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from ropewalk.clock import Micros
@@ -30,6 +30,7 @@ from ropewalk.storage.records import (
     Delivery,
     Execution,
     ExecutionQuery,
+    Finding,
     Instance,
     InstanceStatus,
     LogLine,
@@ -504,6 +505,10 @@ class Storage(Protocol):
 
     # Liveness
 
-    async def audit(self, at: Micros, *, repair: bool) -> list[str]:
-        """Find what is pending without a timer, lease or named hold, one sentence each, and mend it when `repair` is true."""
+    async def audit(self, at: Micros, *, repair: bool, dead: Collection[Node] = ()) -> list[Finding]:
+        """Find what is pending without a timer, a lease that will end or a named hold, and mend it when `repair` is true.
+
+        `dead` are nodes of which the caller knows that they are dead and their time is over. Others may work meanwhile: what is right is
+        left alone, however often this is asked.
+        """
         ...

@@ -692,6 +692,17 @@ class StorageLimits(Kept, frozen=True, kw_only=True):
     chain: int = 10_000
 
 
+class Finding(Kept, frozen=True, kw_only=True):
+    """Something that is wrong in a database: its name, in words, and what mends it. `repaired` is whether that was done."""
+
+    name: str
+    what: str
+    remedy: str
+    instance: str | None = None
+    execution: str | None = None
+    repaired: bool = False
+
+
 class StorageStats(Kept, frozen=True, kw_only=True):
     """What a backend has done since it was opened.
 

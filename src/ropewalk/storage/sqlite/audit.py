@@ -1,29 +1,36 @@
-"""What must always hold of a live database, checked and mended.
+"""What must always hold of a live database, looked at and mended (G6).
 
-Looking is done on a reading connection, in one snapshot, so that it costs writers nothing and sees nothing half done. What it finds is
-looked at again when it is mended, instance by instance, each in a write of its own: work went on meanwhile.
+Looking is done on a reading connection, some instances or rows to a transaction: it costs writers nothing, no snapshot lives long, and
+each sees nothing half done. What it finds is looked at again when it is mended, instance by instance, each in a write of its own, by the
+very checks that found it: work went on meanwhile, and what has come right is left alone. The checks are `instance_checks`'.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Collection, Iterator
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import apsw
-from msgspec import Struct, field
+from msgspec.structs import replace
 
 from ropewalk.clock import Micros
-from ropewalk.storage.records import StorageLimits
+from ropewalk.storage.records import Finding, Node, StorageLimits
 from ropewalk.storage.sqlite.committer import Transaction, Verb
 from ropewalk.storage.sqlite.connection import open_reader
 from ropewalk.storage.sqlite.errors import translate
-from ropewalk.storage.sqlite.nodes import release_instance
-from ropewalk.storage.sqlite.recurring import note_first
+from ropewalk.storage.sqlite.instance_checks import Fault, check_instance, check_leaving
+from ropewalk.storage.sqlite.nodes import release
 from ropewalk.storage.sqlite.rows import INSTANCE, InstanceState
-from ropewalk.storage.sqlite.scheduling import WAITING, give_back, load_if_there, save, wake_time
+from ropewalk.storage.sqlite.scheduling import UNREACHABLE, save
+
+INSTANCES_AT_ONCE: Final = 100
+"""Instances that are looked at in one transaction."""
+
+ROWS_AT_ONCE: Final = 20_000
+"""Rows of a large table that are looked at in one transaction."""
 
 
 class Write(Protocol):
@@ -34,228 +41,230 @@ class Write(Protocol):
         ...
 
 
-class Findings(Struct):
-    """What is wrong: sentences for people, by the instance they are about; and executions out of step, by the same."""
+async def audit(
+    path: Path, write: Write, limits: StorageLimits, at: Micros, *, repair: bool, dead: Collection[Node]
+) -> list[Finding]:
+    """Return what is wrong; with `repair` all of it that can be is mended, and says so.
 
-    of_database: list[str] = field(default_factory=list[str])
-    of_instances: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    strays: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
-
-    def sentences(self) -> list[str]:
-        """Everything, as text."""
-        return self.of_database + [sentence for sentences in self.of_instances.values() for sentence in sentences]
-
-
-async def audit(path: Path, write: Write, limits: StorageLimits, at: Micros, *, repair: bool) -> list[str]:
-    """Return what is wrong, a sentence each; with `repair` all of it is mended but damage to the file itself."""
-    findings = await asyncio.to_thread(_look, path, limits, at)
-    if repair:
-        for instance in findings.of_instances:
-            await write(_mending(instance, findings.strays[instance], at), heavy=True)
-    return findings.sentences()
+    `dead` are nodes that the caller knows to be dead though the database does not: their leases are wrong.
+    """
+    look = _Look(path, limits, at, dead)
+    found = await asyncio.to_thread(look.everything)
+    if not (found and repair):
+        return found
+    for verb in look.mending():
+        await write(verb, heavy=True)
+    left = await asyncio.to_thread(_Look(path, limits, at, dead).everything)
+    return [*left, *(replace(one, repaired=True) for one in found if one not in left)]
 
 
-def _look(path: Path, limits: StorageLimits, at: Micros) -> Findings:
-    try:
-        reader = open_reader(path)
+class _Look:
+    """One look at the whole database, and what is to be mended after it."""
+
+    def __init__(self, path: Path, limits: StorageLimits, at: Micros, dead: Collection[Node]) -> None:
+        self._path = path
+        self._limits = limits
+        self._at = at
+        self._dead = dead
+        self._strays: defaultdict[str, list[int]] = defaultdict(list)
+        self._instances: dict[str, None] = {}
+        self._of_database: list[Finding] = []
+
+    def everything(self) -> list[Finding]:
+        """Return what is wrong."""
         try:
-            reader.execute("BEGIN")
-            return _find(Transaction(reader, limits), at)
+            reader = open_reader(self._path)
+            try:
+                tx = Transaction(reader, self._limits)
+                return [*self._file(tx), *self._database(tx), *self._find_strays(tx), *self._all_instances(tx)]
+            finally:
+                reader.close()
+        except apsw.Error as error:
+            raise translate(error, str(self._path)) from error
+
+    def mending(self) -> Iterator[Verb[None]]:
+        """Yield the writes that mend what was found, each short."""
+        if self._of_database:
+            yield self._mend_database
+        for instance in self._instances:
+            yield lambda tx, instance=instance: self._mend_instance(tx, instance)  # type: ignore[misc]  # bound at once
+
+    # ── The file, and what is of no instance ──────────────────────────────────────────────────────────────────────────────────
+
+    def _file(self, tx: Transaction) -> Iterator[Finding]:
+        """Read the whole file through. The only thing here that takes as long as the file is large."""
+        for (text,) in tx.rows("PRAGMA quick_check(10)"):
+            if text != "ok":
+                what = f"the file is damaged: {text}"
+                yield Finding(name="damaged_file", what=what, remedy="restore the database from a backup")
+
+    def _database(self, tx: Transaction) -> list[Finding]:
+        tx.run("BEGIN")
+        try:
+            self._of_database = [fault.finding for fault in self._database_faults(tx) if fault.mend is not None]
+            return [fault.finding for fault in self._database_faults(tx)]
         finally:
-            reader.close()
-    except apsw.Error as error:
-        raise translate(error, str(path)) from error
+            tx.run("COMMIT")
+
+    def _mend_database(self, tx: Transaction) -> None:
+        _mend_all(self._database_faults(tx))
+
+    def _database_faults(self, tx: Transaction) -> Iterator[Fault]:
+        for node in self._dead:
+            leases = tx.value("SELECT count(*) FROM instances WHERE node = ?", (node.id,))
+            if leases and tx.value("SELECT 1 FROM nodes WHERE id = ? AND expires = ?", (node.id, node.expires)):
+                yield Fault(
+                    "dead_node",
+                    f"node {node.id} is dead, and {leases:,} instances are leased to it",
+                    "its leases are ended, and what it ran is ready again",
+                    lambda node=node: release(tx, node.id, self._at),  # type: ignore[misc]  # bound at once
+                )
+        for twist, name, latest, newest in tx.rows(_LATEST):
+            yield Fault(
+                "wrong_latest_version",
+                f"twist {name} counts {latest} versions, and its newest is {newest}",
+                "the newest that is there is the latest",
+                lambda twist=twist, newest=newest: tx.run("UPDATE twists SET latest = ? WHERE id = ?", (newest, twist)),  # type: ignore[misc]  # bound at once
+            )
+        for name, number in tx.rows(_WITHOUT_FILES):
+            yield Fault("version_without_files", f"version {number} of {name} has no files", "deploy the same files again", None)
+        for (instance,) in tx.rows(_WITHOUT_TWIST):
+            yield Fault(
+                "instance_without_twist",
+                f"instance {instance} is of a twist that is not there",
+                "restore the database from a backup",
+                None,
+                instance=instance,
+            )
+
+    # ── Executions and payloads that are out of step with what they belong to ─────────────────────────────────────────────────
+
+    def _find_strays(self, tx: Transaction) -> Iterator[Finding]:
+        """Go through executions and payloads window by window; what is of an instance is told of by its checks."""
+        for table in ("executions", "payloads"):
+            number = "n" if table == "executions" else "execution"
+            last: int = tx.value(f"SELECT coalesce(max({number}), 0) FROM {table}")
+            for start in range(0, last, ROWS_AT_ONCE):
+                for found, instance in tx.rows(_STRAYS[table], (start, start + ROWS_AT_ONCE)):
+                    self._strays[instance or ""].append(found)
+        self._instances.update(dict.fromkeys(self._strays))
+        yield from self._lost(tx)
+
+    def _lost(self, tx: Transaction) -> Iterator[Finding]:
+        """Yield what belongs to nothing."""
+        return (fault.finding for fault in self._lost_faults(tx))
+
+    def _lost_faults(self, tx: Transaction) -> Iterator[Fault]:
+        for number in self._strays[""]:
+            id_ = tx.value(_LOST_EXECUTION, (number,))
+            if id_ is not None:
+                yield Fault(
+                    "execution_without_instance",
+                    f"execution {id_} waits, and there is no instance of it",
+                    "it is cancelled",
+                    lambda number=number: tx.run(_CANCEL, (self._at, number)),  # type: ignore[misc]  # bound at once
+                    execution=id_,
+                )
+            elif tx.value(_LOST_PAYLOAD, (number,)):
+                yield Fault(
+                    "payload_without_execution",
+                    f"arguments are kept of execution number {number}, which is not there",
+                    "they are removed",
+                    lambda number=number: tx.run("DELETE FROM payloads WHERE execution = ?", (number,)),  # type: ignore[misc]  # bound at once
+                )
+
+    # ── Instances ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _all_instances(self, tx: Transaction) -> Iterator[Finding]:
+        last = ""
+        while True:
+            tx.run("BEGIN")
+            try:
+                rows = tx.rows(_SOME_INSTANCES, (last, INSTANCES_AT_ONCE))
+                for row in rows:
+                    state = InstanceState(*row)
+                    found = [fault.finding for fault in self._faults(tx, state)]
+                    if found:
+                        self._instances[state.id] = None
+                        yield from found
+            finally:
+                tx.run("COMMIT")
+            if not rows:
+                return
+            last = rows[-1][0]
+
+    def _faults(self, tx: Transaction, state: InstanceState) -> Iterator[Fault]:
+        check = check_leaving if state.status in UNREACHABLE else check_instance
+        return check(tx, state, self._strays.get(state.id, ()), self._at)
+
+    def _mend_instance(self, tx: Transaction, instance: str) -> None:
+        if not instance:
+            _mend_all(self._lost_faults(tx))
+        elif (row := tx.row(_INSTANCE, (instance,))) is not None:
+            state = InstanceState(*row)
+            is_there = state.status not in UNREACHABLE
+            if _mend_all(self._faults(tx, state)) and is_there:
+                save(tx, state, self._at)
 
 
-# ── Looking ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+def _mend_all(faults: Iterator[Fault]) -> bool:
+    """Mend one fault after another, each before the next is looked for; returns whether there was one."""
+    mended = False
+    for fault in faults:
+        if fault.mend is not None:
+            fault.mend()
+            mended = True
+    return mended
 
-_PENDING: Final = """
-    SELECT instance, count(*), sum(size) FROM executions WHERE status IN ('queued', 'running', 'retrying') GROUP BY instance
+
+_LATEST: Final = """
+    SELECT t.id, t.name, t.latest, v.newest FROM twists t
+    JOIN (SELECT twist, max(number) AS newest FROM versions GROUP BY twist) v ON v.twist = t.id WHERE v.newest <> t.latest
     """
 
-_STRAYS: Final = """
-    SELECT e.n, e.id, e.instance, e.status, e.seq, e.due FROM executions e CROSS JOIN instances i ON i.id = e.instance
-    WHERE i.status NOT IN ('gone', 'erased') AND CASE
-        WHEN e.status IN ('queued', 'retrying') THEN (e.seq IS NULL) = (e.due IS NULL)
-        WHEN e.status = 'running' THEN i.running IS NOT e.n OR e.seq IS NOT NULL OR e.due IS NOT NULL
-        ELSE e.seq IS NOT NULL OR e.due IS NOT NULL
-    END
+_WITHOUT_FILES: Final = """
+    SELECT t.name, v.number FROM versions v JOIN twists t ON t.id = v.twist
+    WHERE NOT EXISTS (SELECT 1 FROM bundle_files WHERE bundle = v.bundle) AND (v.number = t.latest OR EXISTS (
+        SELECT 1 FROM instances i INDEXED BY instances_twist
+        WHERE i.twist = v.twist AND i.version = v.number AND i.status NOT IN ('gone', 'erased')
+    ))
     """
 
-_INSTANCES: Final = f"""
-    SELECT {INSTANCE}, n.id, e.status,
-        (SELECT max(seq) FROM executions WHERE instance = i.id AND seq IS NOT NULL),
-        EXISTS (SELECT 1 FROM executions WHERE n = i.held AND {WAITING}),
-        (SELECT min(next) FROM recurring WHERE instance = i.id)
-    FROM instances i JOIN twists t ON t.id = i.twist LEFT JOIN nodes n ON n.id = i.node LEFT JOIN executions e ON e.n = i.running
-    WHERE i.status NOT IN ('gone', 'erased')
+_WITHOUT_TWIST: Final = """
+    SELECT id FROM instances WHERE status NOT IN ('gone', 'erased') AND NOT EXISTS (SELECT 1 FROM twists WHERE id = twist)
     """
 
-_LIFECYCLE: Final = f"""
-    SELECT 1 FROM executions e WHERE e.instance = ?1 AND e.rank <= 1 AND e.trigger = ?2 AND {WAITING}
-    UNION ALL SELECT 1 FROM executions WHERE n = ?3 AND trigger = ?2
+# What is found here is looked at again by the checks of its instance; where there is none, by `_lost_faults`.
+_STRAYS: Final = {
+    "executions": """
+        SELECT e.n, i.id FROM executions e LEFT JOIN instances i ON i.id = e.instance WHERE e.n > ? AND e.n <= ? AND CASE
+            WHEN i.id IS NULL OR i.status = 'erased' THEN e.status IN ('queued', 'retrying', 'running')
+            WHEN e.status IN ('queued', 'retrying') THEN (e.seq IS NULL) = (e.due IS NULL)
+                OR (e.arguments IS NULL AND NOT EXISTS (SELECT 1 FROM payloads WHERE execution = e.n))
+            WHEN e.status = 'running' THEN i.running IS NOT e.n OR e.seq IS NOT NULL OR e.due IS NOT NULL
+            ELSE e.seq IS NOT NULL OR e.due IS NOT NULL
+        END
+        """,
+    "payloads": """
+        SELECT p.execution, NULL FROM payloads p
+        WHERE p.execution > ? AND p.execution <= ? AND NOT EXISTS (SELECT 1 FROM executions WHERE n = p.execution)
+        """,
+}
+
+_LOST_EXECUTION: Final = """
+    SELECT id FROM executions WHERE n = ? AND status IN ('queued', 'retrying', 'running')
+    AND NOT EXISTS (SELECT 1 FROM instances WHERE id = instance)
     """
 
-_AWAITED: Final = {"activating": "activate", "deactivating": "deactivate"}
-
-
-def _find(tx: Transaction, at: Micros) -> Findings:
-    findings = Findings()
-    findings.of_database += [f"the file is damaged: {text}" for (text,) in tx.rows("PRAGMA quick_check(10)") if text != "ok"]
-    for number, execution, instance, status, seq, due in tx.rows(_STRAYS):
-        findings.of_instances[instance].append(_stray(execution, instance, status, seq, due))
-        findings.strays[instance].append(number)
-    counts = _Counts.of(tx)
-    for row in tx.rows(_INSTANCES):
-        state = InstanceState(*row[:-5])
-        found = [*_lease(state, *row[-5:-3]), *_order(tx, state, *row[-3:-1]), *_recurs(state, row[-1])]
-        found += [*_schedule(tx, state, at), *counts.compare(state)]
-        if found:
-            findings.of_instances[state.id] += found
-    return findings
-
-
-def _stray(execution: str, instance: str, status: str, seq: int | None, due: Micros | None) -> str:
-    if status == "running":
-        return f"execution {execution} of instance {instance} is running without a lease"
-    if status in ("queued", "retrying") and seq is None and due is None:
-        return f"execution {execution} of instance {instance} is {status} without a time or a place in line"
-    return f"execution {execution} of instance {instance} is {status} and stands in line all the same"
-
-
-def _lease(state: InstanceState, node: str | None, running: str | None) -> Iterator[str]:
-    if state.node is not None and node is None:
-        yield f"instance {state.id} is leased to node {state.node}, which is not known"
-    elif (state.running is None) != (state.node is None) or (state.running is not None and running != "running"):
-        yield f"instance {state.id} is leased, but nothing of it runs"
-
-
-def _order(tx: Transaction, state: InstanceState, last: int | None, held: int) -> Iterator[str]:
-    if last is not None and last >= state.next_seq:
-        yield f"instance {state.id} would give places in line that are taken"
-    if state.held is not None and not held:
-        yield f"instance {state.id} waits for an execution that does not wait itself"
-    awaited = _AWAITED.get(state.status)
-    if awaited is not None and not _has_lifecycle(tx, state, awaited):
-        yield f"instance {state.id} is {state.status}, but has no {awaited} to run"
-    if state.target_version is not None and not _has_lifecycle(tx, state, "upgrade"):
-        yield f"instance {state.id} waits for an upgrade to version {state.target_version}, but has none to run"
-
-
-def _recurs(state: InstanceState, first: Micros | None) -> Iterator[str]:
-    if state.recurs_at != first:
-        yield f"instance {state.id} does not know when the next of its recurring tasks is due"
-
-
-def _has_lifecycle(tx: Transaction, state: InstanceState, trigger: str) -> bool:
-    return bool(tx.rows(_LIFECYCLE, (state.id, trigger, state.running)))
-
-
-def _schedule(tx: Transaction, state: InstanceState, at: Micros) -> Iterator[str]:
-    wanted = wake_time(tx, state, at)
-    if wanted is None and state.wake_at is not None:
-        yield f"instance {state.id} is to be claimed, but nothing of it may run"
-    elif wanted is not None and state.wake_at is None:
-        yield f"instance {state.id} has work, but will never be claimed"
-    elif wanted is not None and state.wake_at is not None and state.wake_at > max(wanted, at):
-        yield f"instance {state.id} is to be claimed later than its first event is due"
-
-
-class _Counts(Struct):
-    """What the instances' counters should say."""
-
-    pending: dict[str, tuple[int, int]]
-    store: dict[str, int]
-    callbacks: dict[str, int]
-    records: dict[str, int]
-
-    @classmethod
-    def of(cls, tx: Transaction) -> _Counts:
-        return cls(
-            pending={instance: (count, size) for instance, count, size in tx.rows(_PENDING)},
-            store=_pairs(tx, "SELECT instance, sum(size) FROM store GROUP BY instance"),
-            callbacks=_pairs(tx, "SELECT instance, count(*) FROM callbacks GROUP BY instance"),
-            records=_pairs(tx, "SELECT instance, sum(length(content)) FROM records GROUP BY instance"),
-        )
-
-    def compare(self, state: InstanceState) -> Iterator[str]:
-        sums = [counts.get(state.id, 0) for counts in (self.store, self.callbacks, self.records)]
-        counted = (*self.pending.get(state.id, (0, 0)), *sums)
-        kept = (state.pending, state.pending_bytes, state.store_bytes, state.callbacks, state.record_bytes)
-        for what, right, wrong in zip(_COUNTED, counted, kept, strict=True):
-            if right != wrong:
-                yield f"instance {state.id} has {right:,} {what}, but counts {wrong:,}"
-
-
-_COUNTED: Final = ("pending executions", "bytes of pending executions", "bytes in its store", "callbacks", "bytes of records")
-
-
-def _pairs(tx: Transaction, sql: str) -> dict[str, Any]:
-    return dict(tx.rows(sql))
-
-
-# ── Mending ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-_STRAY_NOW: Final = "SELECT status FROM executions WHERE n = ? AND instance = ?"
-
-_INTO_LINE: Final = """
-    UPDATE executions SET status = iif(status = 'running', 'queued', status), seq = ?, due = NULL, ready_at = coalesce(ready_at, ?)
-    WHERE n = ?
+_LOST_PAYLOAD: Final = """
+    SELECT 1 FROM payloads p WHERE p.execution = ? AND NOT EXISTS (SELECT 1 FROM executions WHERE n = p.execution)
     """
 
-_OUT_OF_LINE: Final = "UPDATE executions SET seq = NULL, due = NULL WHERE n = ?"
+_CANCEL: Final = "UPDATE executions SET status = 'cancelled', seq = NULL, due = NULL, finished_at = ? WHERE n = ?"
 
-_COUNT_PENDING: Final = "SELECT count(*), coalesce(sum(size), 0) FROM executions WHERE instance = ? AND status IN (?, ?, ?)"
+# Those too that are no longer there for anybody else.
+_ALL: Final = f"SELECT {INSTANCE} FROM instances i CROSS JOIN twists t ON t.id = i.twist"
 
+_INSTANCE: Final = f"{_ALL} WHERE i.id = ?"
 
-def _mending(instance: str, strays: list[int], at: Micros) -> Verb[None]:
-    def mend(tx: Transaction) -> None:
-        state = load_if_there(tx, instance)
-        if state is not None:
-            _mend_lease(tx, state, at)
-            _mend_order(tx, state)
-            note_first(tx, state)
-            for number in strays:
-                _mend_stray(tx, state, number, at)
-            _mend_counts(tx, state)
-            save(tx, state, at)
-
-    return mend
-
-
-def _mend_lease(tx: Transaction, state: InstanceState, at: Micros) -> None:
-    runs = state.running is not None and tx.value("SELECT 1 FROM executions WHERE n = ? AND status = 'running'", (state.running,))
-    if not runs:
-        if state.running is not None or state.node is not None:
-            state.epoch += 1
-        give_back(state)
-    elif tx.value("SELECT 1 FROM nodes WHERE id = ?", (state.node,)) is None:
-        release_instance(tx, state, at)
-
-
-def _mend_order(tx: Transaction, state: InstanceState) -> None:
-    last = tx.value("SELECT max(seq) FROM executions WHERE instance = ? AND seq IS NOT NULL", (state.id,))
-    state.next_seq = max(state.next_seq, (last or 0) + 1)
-    if state.held is not None and tx.value(f"SELECT 1 FROM executions WHERE n = ? AND {WAITING}", (state.held,)) is None:
-        state.held = None
-    if state.target_version is not None and not _has_lifecycle(tx, state, "upgrade"):
-        state.upgrade_error = f"the upgrade to version {state.target_version} got lost: deploy again"
-        state.target_version = None
-    awaited = _AWAITED.get(state.status)
-    if awaited is not None and not _has_lifecycle(tx, state, awaited):
-        state.status = "failed" if awaited == "activate" else "gone"
-
-
-def _mend_stray(tx: Transaction, state: InstanceState, number: int, at: Micros) -> None:
-    status = tx.value(_STRAY_NOW, (number, state.id))
-    if status in ("queued", "retrying") or (status == "running" and state.running != number):
-        tx.run(_INTO_LINE, (state.take_seq(), at, number))
-    else:
-        tx.run(_OUT_OF_LINE, (number,))
-
-
-def _mend_counts(tx: Transaction, state: InstanceState) -> None:
-    state.pending, state.pending_bytes = tx.rows(_COUNT_PENDING, (state.id, "queued", "running", "retrying"))[0]
-    state.store_bytes = tx.value("SELECT coalesce(sum(size), 0) FROM store WHERE instance = ?", (state.id,))
-    state.callbacks = tx.value("SELECT count(*) FROM callbacks WHERE instance = ?", (state.id,))
-    state.record_bytes = tx.value("SELECT coalesce(sum(length(content)), 0) FROM records WHERE instance = ?", (state.id,))
+_SOME_INSTANCES: Final = f"{_ALL} WHERE i.id > ? ORDER BY i.id LIMIT ?"

@@ -6,7 +6,7 @@ Writes go through the committer, reads run at once. Coroutines that read never w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from ropewalk.storage.records import (
     Delivery,
     Execution,
     ExecutionQuery,
+    Finding,
     Instance,
     InstanceStatus,
     LogLine,
@@ -441,6 +442,6 @@ class SqliteStorage:
         """What this has done since it was opened."""
         return self._committer.stats()
 
-    async def audit(self, at: Micros, *, repair: bool) -> list[str]:
+    async def audit(self, at: Micros, *, repair: bool, dead: Collection[Node] = ()) -> list[Finding]:
         """Find what is stuck, and mend it."""
-        return await audit.audit(self._path, self._write, self._limits, at, repair=repair)
+        return await audit.audit(self._path, self._write, self._limits, at, repair=repair, dead=dead)
