@@ -9,7 +9,7 @@ from tests.harness.runtime import Runtime
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 SOURCE = """
-from ropewalk import Retry, RetryPolicy, Twist
+from ropewalk import GiveUp, Retry, RetryPolicy, Twist
 
 class Busy(Twist):
     retry = RetryPolicy(attempts=3, first=0.01, maximum=0.02)
@@ -30,7 +30,7 @@ class Busy(Twist):
         if number % 6 == 0 and self.execution.attempt < 2:
             raise Retry(after=0.01)
         if number % 11 == 0:
-            raise ValueError(number)
+            raise GiveUp(f"{number} is unlucky")
 
     async def leaf(self) -> None:
         await self.delete_all_callbacks()

@@ -5,15 +5,13 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from ropewalk.storage.records import PutCallback, PutValue, Suspension, Workload
 from ropewalk.storage.sqlite.driver import connect
-from ropewalk.wire.control import Manifest, ScheduleInfo
 from ropewalk.wire.messages import Target
 from tests.storage.scene import BOOM, NODE, Scene
-from tests.storage.test_recurring import ask, put
+from tests.storage.test_recurring import ask, recurs
 
 
 def damage(tmp_path: Path, sql: str) -> None:
@@ -297,7 +295,7 @@ async def test_a_damaged_file_is_told_of(scene: Scene, tmp_path: Path) -> None:
 )
 async def test_what_recurs_and_lost_its_next_run_goes_on(scene: Scene, tmp_path: Path, sql: str, name: str) -> None:
     await scene.active()
-    await ask(scene, put(scene, every=60))
+    await ask(scene, recurs(scene))
     damage(tmp_path, sql)
     found = await scene.storage.audit(scene.clock.now(), repair=True)
     assert name in [one.name for one in found]
@@ -308,9 +306,11 @@ async def test_what_recurs_and_lost_its_next_run_goes_on(scene: Scene, tmp_path:
 
 async def test_a_schedule_that_a_version_declares_and_that_got_lost_is_set_up_again(scene: Scene, tmp_path: Path) -> None:
     await scene.active()
-    schedule = ScheduleInfo(ns="", method="tick", key="tick", every=60_000_000)
-    manifest = Manifest(protocol=1, python="3.11", cls="Syncer", description="", methods=[], schedules=[schedule])
-    damage(tmp_path, f"UPDATE versions SET manifest = x'{msgspec.json.encode(manifest).hex()}'")
+    damage(
+        tmp_path,
+        """UPDATE versions SET manifest = CAST(json_set(manifest, '$.schedules',
+            json('[{"ns": "", "method": "tick", "key": "tick", "every": 60000000}]')) AS BLOB)""",
+    )
     (found,) = await scene.storage.audit(scene.clock.now(), repair=True)
     assert (found.name, found.repaired) == ("schedule_not_armed", True)
     scene.clock.move(61)
