@@ -126,6 +126,12 @@ BREAKS: dict[str, tuple[str, str, list[str]]] = {
         ["upgrade", "ready"],
     ),
     "a latest version that is not there": ("UPDATE twists SET latest = 9", "wrong_latest_version", ["ready"]),
+    "a version offered that is not there": ("UPDATE instances SET offered = 9", "offered_without_version", ["ready"]),
+    "a grant awaited of what is not there": (
+        "UPDATE instances SET awaiting = 9, offered = 9",
+        "awaiting_without_version",
+        ["ready"],
+    ),
     "waiting for one that does not wait": ("UPDATE instances SET held = 1, wake_at = NULL", "held_by_nothing", ["ready"]),
     "a key held twice": (
         "UPDATE executions SET key = 'k' WHERE id IN ('ready', 'later')",

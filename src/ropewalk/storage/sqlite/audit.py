@@ -126,6 +126,14 @@ class _Look:
                 "the newest that is there is the latest",
                 lambda twist=twist, newest=newest: tx.run("UPDATE twists SET latest = ? WHERE id = ?", (newest, twist)),  # type: ignore[misc]  # bound at once
             )
+        for instance, column, version, right in tx.rows(_NO_SUCH_VERSION):
+            yield Fault(
+                f"{column}_without_version",
+                f"instance {instance} {_SAID_OF[column]} version {version}, which is not there",
+                "what is there is offered to it again",
+                lambda instance=instance, right=right: tx.run(_OFFER_AGAIN, (right, instance)),  # type: ignore[misc]  # bound at once
+                instance=instance,
+            )
         for name, number in tx.rows(_WITHOUT_FILES):
             yield Fault("version_without_files", f"version {number} of {name} has no files", "deploy the same files again", None)
         for (instance,) in tx.rows(_WITHOUT_TWIST):
@@ -222,10 +230,23 @@ _LATEST: Final = """
     JOIN (SELECT twist, max(number) AS newest FROM versions GROUP BY twist) v ON v.twist = t.id WHERE v.newest <> t.latest
     """
 
+# A version that was not offered to an instance is what a deploy has still to do: nodes do it.
+_NO_SUCH_VERSION: Final = """
+    SELECT i.id, iif(i.awaiting IS NULL, 'offered', 'awaiting'), coalesce(i.awaiting, i.offered), i.version
+    FROM instances i JOIN twists t ON t.id = i.twist
+    WHERE i.status NOT IN ('deactivating', 'gone', 'erased') AND (i.offered > t.latest OR (
+        i.awaiting IS NOT NULL AND NOT EXISTS (SELECT 1 FROM versions WHERE twist = i.twist AND number = i.awaiting)
+    ))
+    """
+
+_SAID_OF: Final = {"offered": "was offered", "awaiting": "waits for a grant of"}
+
+_OFFER_AGAIN: Final = "UPDATE instances SET offered = ?, awaiting = NULL WHERE id = ?"
+
 _WITHOUT_FILES: Final = """
     SELECT t.name, v.number FROM versions v JOIN twists t ON t.id = v.twist
     WHERE NOT EXISTS (SELECT 1 FROM bundle_files WHERE bundle = v.bundle) AND (v.number = t.latest OR EXISTS (
-        SELECT 1 FROM instances i INDEXED BY instances_twist
+        SELECT 1 FROM instances i INDEXED BY instances_offered
         WHERE i.twist = v.twist AND i.version = v.number AND i.status NOT IN ('gone', 'erased')
     ))
     """

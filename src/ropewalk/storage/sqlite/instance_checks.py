@@ -22,6 +22,7 @@ from ropewalk.storage.sqlite.nodes import release_instance
 from ropewalk.storage.sqlite.recurring import RECURRING, arm_declared, go_on_from, note_first, recurring_record
 from ropewalk.storage.sqlite.rows import InstanceState, error_text
 from ropewalk.storage.sqlite.scheduling import WAITING, add_execution, cancel_waiting, give_back, wake_time
+from ropewalk.storage.sqlite.upgrading import offer_nothing_more
 from ropewalk.wire.control import ScheduleInfo
 from ropewalk.wire.messages import Target, Trigger
 
@@ -455,6 +456,7 @@ def _misplaced(scene: _Scene) -> Checking:
 
         def fence() -> None:
             state.status, state.suspension, state.target_version, state.held = "deactivating", None, None, None
+            offer_nothing_more(scene.tx, state.id)
 
         for _, id_, _ in scene.waits("deactivate")[:1]:
             yield Fault(
