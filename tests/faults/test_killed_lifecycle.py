@@ -70,3 +70,43 @@ def test_deactivations_happen_once_and_leave_nothing_however_often_the_node_is_k
     assert_whole(cli.database)
     assert_idle(cli.database)
     assert cli.run("doctor", "--no-repair").code == 0
+
+
+LAST_WORDS = DEACTIVATE.replace(
+    "        await self.clear_all()\n",
+    '        await self.network.fetch(f"{self.options.base_url}/silent", timeout=50)\n        await self.clear_all()\n',
+)
+"""The same, which then waits for an answer that does not come before the test ends."""
+
+
+def until_asked(web: Web, times: int) -> None:
+    """Wait until `deactivate()` has asked so many times, and waits for its answer."""
+    until(lambda: len(web.asked("/silent")) == times, "deactivate() to wait for its answer", 60)
+
+
+def test_a_node_killed_while_an_instance_leaves_begins_its_last_words_again(cli: Cli, web: Web) -> None:
+    cli.json("deploy", cli.write(f"{LEDGER.read_text()}{LAST_WORDS}", "ledger.py"))
+    options = ("--option", f"base_url={web.url}", "--option", "name=n0")
+    instance = cli.json("activate", "ledger", *options)["instance"]
+    web.finish()
+    cli.json("drain", "--until-idle")
+    with cli.serving() as node:
+        invoking = cli.begin("invoke", instance, "nap", "--args", "[60]")
+        until(lambda: cli.json("executions", "--status", "running"), "the nap to run")
+        invoking.kill()  # it would run what is left when the node is gone
+        execution = cli.json("deactivate", instance)["execution"]
+        node.kill()
+    assert cli.refused("invoke", instance, "benign").type == "PermissionDenied"
+    for attempt in (1, 2):
+        with cli.serving() as node:
+            until_asked(web, attempt)
+            node.kill()
+    web.ending.set()
+    cli.json("drain", "--until-idle")
+    ended = cli.json("execution", execution)
+    assert (ended["status"], [attempt["status"] for attempt in ended["attempts"]]) == ("succeeded", ["lost", "lost", "succeeded"])
+    assert rows(cli.database, "select status from executions where method = 'nap'") == ["cancelled"]
+    assert rows(cli.database, "select title from activities where type = 'note'") == ["goodbye"]
+    assert cli.json("instances") == []
+    assert_whole(cli.database)
+    assert_idle(cli.database)

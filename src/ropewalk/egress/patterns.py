@@ -79,6 +79,28 @@ class Pattern(Struct, frozen=True, kw_only=True):
             return False
         return self.path is None or self._matches_path(url.path)
 
+    def contains(self, other: Pattern) -> bool:
+        """Whether the pattern means every URL that `other` means."""
+        if self.host is None:
+            return other.host is None or other.port in (80, 443)
+        if other.host is None or (self.scheme, self.port) != (other.scheme, other.port):
+            return False
+        return self._contains_host(other) and self._contains_path(other)
+
+    def _contains_host(self, other: Pattern) -> bool:
+        if not self.below:
+            return not other.below and other.host == self.host
+        return f"{other.host}".endswith(f".{self.host}") or (other.below and other.host == self.host)
+
+    def _contains_path(self, other: Pattern) -> bool:
+        if self.path is None:
+            return True
+        if other.path is None:
+            return False
+        if self.prefix:
+            return other.path.startswith(self.path) and other.decoded.startswith(self.decoded)
+        return not other.prefix and (other.path, other.decoded) == (self.path, self.decoded)
+
     def _matches_path(self, path: str) -> bool:
         sent, decoded = _UNRESERVED.sub(_decode_one, path), _decode_wholly(path)
         if decoded is None:

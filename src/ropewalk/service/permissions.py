@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from ropewalk.egress.patterns import BadPattern, Pattern, parse_pattern
+from ropewalk.egress.patterns import BadPattern, parse_pattern
 
 
 def added(asked: Collection[str], had: Collection[str]) -> list[str]:
@@ -25,31 +25,6 @@ def covers(wide: str, narrow: str) -> bool:
     if wide_words != narrow_words:
         return False
     try:
-        return contains(parse_pattern(wide_pattern), parse_pattern(narrow_pattern))
+        return parse_pattern(wide_pattern).contains(parse_pattern(narrow_pattern))
     except BadPattern:  # no URL pattern, or one with an option's place in it: what that holds may change
         return False
-
-
-def contains(outer: Pattern, inner: Pattern) -> bool:
-    """Whether every URL that `inner` means, `outer` means too."""
-    if outer.host is None:
-        return inner.host is None or inner.port in (80, 443)
-    if inner.host is None or (outer.scheme, outer.port) != (inner.scheme, inner.port):
-        return False
-    return _contains_hosts(outer, inner) and _contains_paths(outer, inner)
-
-
-def _contains_hosts(outer: Pattern, inner: Pattern) -> bool:
-    if not outer.below:
-        return not inner.below and inner.host == outer.host
-    return str(inner.host).endswith(f".{outer.host}") or (inner.below and inner.host == outer.host)
-
-
-def _contains_paths(outer: Pattern, inner: Pattern) -> bool:
-    if outer.path is None:
-        return True
-    if inner.path is None:
-        return False
-    if outer.prefix:
-        return inner.path.startswith(outer.path) and inner.decoded.startswith(outer.decoded)
-    return not inner.prefix and (inner.path, inner.decoded) == (outer.path, outer.decoded)
