@@ -27,6 +27,7 @@ from bench.sender import Load, Sent, send
 from ropewalk.service.bundles import pack
 from ropewalk.service.config import Settings
 from ropewalk.service.node import Node
+from ropewalk.service.options import Chosen
 from ropewalk.service.service import open_service
 
 _TWIST = Path(__file__).with_name("webhook_twist.py")
@@ -126,7 +127,7 @@ async def _prepare(path: Path, port: int) -> list[str]:
         version = await service.storage.version(twist.id)
         assert version is not None
         root = await service.storage.root_priority()
-        instances = [(await service.activate(version, root.id, b"{}"))[0] for _ in range(_INSTANCES)]
+        instances = [(await service.activate(version, root.id, Chosen()))[0] for _ in range(_INSTANCES)]
         await Node(service).drain(until_idle=True, timeout=60)
         found = [await service.storage.read_values(instance, "", ["url"], service.clock.now()) for instance in instances]
     return [msgspec.json.decode(values["url"], type=str) for values in found]

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         Priority as Priority,
     )
     from ropewalk.sdk.renames import renamed_from as renamed_from
+    from ropewalk.sdk.secrets import Secret as Secret, secret as secret
     from ropewalk.sdk.settings import Limits as Limits, RetryPolicy as RetryPolicy
     from ropewalk.sdk.tokens import Callback as Callback, TaskToken as TaskToken
     from ropewalk.sdk.tool import Tool as Tool
@@ -59,6 +60,7 @@ _WHERE = {
     "ropewalk.sdk.options": "Options",
     "ropewalk.sdk.records": "Activity ActivityRef ActivityType Link NewActivity NewNote Note Page Priority",
     "ropewalk.sdk.renames": "renamed_from",
+    "ropewalk.sdk.secrets": "Secret secret",
     "ropewalk.sdk.settings": "Limits RetryPolicy",
     "ropewalk.sdk.tokens": "Callback TaskToken",
     "ropewalk.sdk.tool": "Tool",

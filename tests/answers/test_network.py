@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 from msgspec.structs import replace
 
-from ropewalk.answers import network
+from ropewalk.answers import declared, network
 from ropewalk.answers.interface import LeaseOver, Session
 from ropewalk.egress.fetch import Fetcher
 from ropewalk.egress.hops import hop_of
@@ -64,7 +64,7 @@ async def test_only_a_network_tool_may_fetch(author: Author, ns: str) -> None:
 )
 def test_options_that_are_refused_at_deploy(options: bytes) -> None:
     with pytest.raises(BadPattern):
-        network.check_declared(MANIFEST, ToolInfo(ns="web", kind="Network", options=options))
+        declared.check_declared(MANIFEST, ToolInfo(ns="web", kind="Network", options=options))
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_options_that_are_refused_at_deploy(options: bytes) -> None:
 def test_pattern_may_name_an_option(given: bytes, expected: list[str]) -> None:
     option = OptionField(ns="", name="base", type="string", annotation="str", required=False, default=b'"https://default.test"')
     tool = ToolInfo(ns="web", kind="Network", options=b'{"urls":["{base}/*"]}')
-    patterns = network.declared_patterns(replace(MANIFEST, options=[option]), tool, given)
+    patterns = declared.declared_patterns(replace(MANIFEST, options=[option]), tool, given)
     assert [pattern.text for pattern in patterns] == expected
 
 
@@ -83,7 +83,7 @@ def test_option_that_makes_no_pattern(given: bytes) -> None:
     option = OptionField(ns="", name="base", type="string", annotation="str", required=True)
     tool = ToolInfo(ns="web", kind="Network", options=b'{"urls":["{base}/*"]}')
     with pytest.raises(BadPattern):
-        network.declared_patterns(replace(MANIFEST, options=[option]), tool, given)
+        declared.declared_patterns(replace(MANIFEST, options=[option]), tool, given)
 
 
 # ── For other clients ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -12,7 +12,7 @@ from ropewalk.queue.retries import Failure, delay
 from ropewalk.sandbox.interface import Limits, RefusedImport
 from ropewalk.service.bundles import BundleError, check_name, kebab_case
 from ropewalk.service.deploying import check_manifest, check_options, permissions
-from ropewalk.service.options import typed_options
+from ropewalk.service.options import Given, choose
 from ropewalk.wire.control import Exits, Imported, ImportFailed, Manifest, Ready, RootReport, Spawned, ZygoteReport
 from tests.fuzz.answers import MANIFEST
 from tests.fuzz.choices import Choices
@@ -70,7 +70,7 @@ def deploy(manifest: Manifest) -> None:
     failure = Failure(type="ValueError", kind="error")
     assert all(0 <= delay(failure, manifest.retry, tries, 1.0) <= 30 * 86_400 for tries in (1, 10, 1000))
     try:
-        typed_options(manifest.options, {})
-        check_options(manifest, b"{}")
+        given = {field.name: Given("[1]", named=True) for field in manifest.options if not field.ns}
+        check_options(manifest, choose(manifest.options, given).json)
     except InvalidValue:
         pass

@@ -100,8 +100,10 @@ def test_a_twist_is_described(module: MakeVersion) -> None:
         ],
     )
     assert found.options[:2] == [
-        OptionField(ns="", name="url", type="string", annotation="str", required=True),
-        OptionField(ns="", name="count", type="integer", annotation="int", required=False, default=b"5"),
+        OptionField(ns="", name="url", type="string", annotation="str", required=True, schema=b'{"type":"string"}'),
+        OptionField(
+            ns="", name="count", type="integer", annotation="int", required=False, default=b"5", schema=b'{"type":"integer"}'
+        ),
     ]
     assert {field.name: (field.type, field.default) for field in found.options[2:]} == {
         "ratio": ("number", b"0.5"),
@@ -237,6 +239,42 @@ REFUSED = {
         "class O(Options):\n    one: object = print\nclass Sample(Twist):\n    options: O",
         "BadTwist",
         "the default of 'O.one' cannot be stored",
+    ),
+    "an option that cannot be checked": (
+        "class O(Options):\n    one: object = 1\nclass Sample(Twist):\n    options: O",
+        "BadTwist",
+        "O.one: what is given for a object cannot be checked at activation",
+    ),
+    "a secret of another type": (
+        "from ropewalk import secret\nclass O(Options):\n    token: str = secret()\nclass Sample(Twist):\n    options: O",
+        "BadTwist",
+        "O.token is a secret(): write token: Secret = secret(…)",
+    ),
+    "a secret within a list": (
+        "from ropewalk import Secret\nclass O(Options):\n    tokens: list[Secret] = []\nclass Sample(Twist):\n    options: O",
+        "BadTwist",
+        "O.tokens has a Secret within another type",
+    ),
+    "a secret that goes nowhere": (
+        "from ropewalk import Secret, secret\nclass O(Options):\n    token: Secret = secret(urls=['https://x.test/*'])",
+        "TypeError",
+        "needs to know where the host is to put it",
+    ),
+    "a tool's secret": (
+        "from ropewalk import Secret\nclass O(Options):\n    token: Secret\nclass Part(Tool):\n    options: O\n"
+        "class Sample(Twist):\n    part = Part(token='x')",
+        "BadTwist",
+        "O.token is a Secret, and a tool's options stand in the code",
+    ),
+    "a hook without options": (
+        "class Sample(Twist):\n    async def options_changed(self, before): ...",
+        "BadTwist",
+        "Sample has options_changed() and no options",
+    ),
+    "a hook that takes nothing": (
+        "class O(Options):\n    one: int = 1\nclass Sample(Twist):\n    options: O\n    async def options_changed(self): ...",
+        "BadTwist",
+        "write async def options_changed(self, before)",
     ),
     "tool's options unknown": (
         "class Part(Tool): ...\nclass Sample(Twist):\n    part = Part(colour='red')",

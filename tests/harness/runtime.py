@@ -28,7 +28,7 @@ from ropewalk.service.actions import call_target
 from ropewalk.service.config import Settings
 from ropewalk.service.deploying import Deployed
 from ropewalk.service.node import Node
-from ropewalk.service.options import typed_options
+from ropewalk.service.options import Given, choose
 from ropewalk.service.service import Service, storage_limits
 from ropewalk.storage.records import (
     PENDING,
@@ -102,7 +102,7 @@ class Runtime:
     async def activate(self, twist: str, **options: object) -> str:
         """Make an instance of a twist's latest version and queue its activation; returns the instance."""
         version = await self._latest(twist)
-        given = typed_options(version.manifest.options, {name: str(value) for name, value in options.items()})
+        given = choose(version.manifest.options, {name: Given(str(value), named=True) for name, value in options.items()})
         root = await self.storage.root_priority()
         instance, _ = await self.service.activate(version, root.id, given)
         return instance

@@ -6,11 +6,13 @@ from contextlib import closing
 from pathlib import Path
 
 import apsw
+import msgspec
 import pytest
 
 from ropewalk.service.gate import BreaksLive, breakages
+from ropewalk.service.options import Chosen
 from ropewalk.storage.interface import Storage
-from ropewalk.storage.records import PutCallback
+from ropewalk.storage.records import Instance, PutCallback
 from ropewalk.wire.control import Manifest, Method, Parameter
 from ropewalk.wire.messages import Target
 from tests.service.seeding import CLOCK, activated, deployed, manifest, opened, queued, settled
@@ -32,8 +34,12 @@ def method(name: str, *parameters: str, renamed_from: list[str] | None = None) -
     return Method(ns="", name=name, parameters=taken, renamed_from=renamed_from or [])
 
 
+async def chosen(instance: Instance) -> Chosen:
+    return Chosen(msgspec.json.decode(instance.options))
+
+
 async def told(storage: Storage, twist: str, new: Manifest) -> list[str]:
-    return [str(breakage) for breakage in await breakages(storage, twist, new)]
+    return [str(breakage) for breakage in await breakages(storage, twist, new, chosen)]
 
 
 def callback(token: str, name: str, arguments: bytes = b"[[],{}]", ns: str = "") -> PutCallback:
@@ -72,7 +78,7 @@ async def test_callbacks_are_counted_by_what_they_ask_for(tmp_path: Path) -> Non
         made = [callback("cb_x", "page"), callback("cb_y", "page", b"[[1],{}]"), callback("cb_z", "other")]
         await one_with(storage, twist, *made)
         await one_with(storage, twist, callback("cb_x", "page"), instance="two")
-        (found,) = await breakages(storage, twist, manifest("other"))
+        (found,) = await breakages(storage, twist, manifest("other"), chosen)
         assert (found.method, found.live, sorted(found.instances)) == ("page()", {"callback": 3}, ["one", "two"])
 
 

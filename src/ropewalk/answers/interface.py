@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import msgspec
 from msgspec import Struct
 
+from ropewalk.answers.secrets import InstanceOptions
 from ropewalk.errors import InvalidValue, PermissionDenied, ValueTooLarge
 from ropewalk.storage.records import AnyEffect, Claim
 
@@ -81,6 +82,7 @@ class Session:
         manifest: what the running version declared at deploy.
         effects: what the attempt wants to have happened since its start or last commit, in order.
         start: the event as the process was told of it.
+        options: the instance's options as they were when the attempt started.
     """
 
     __slots__ = (
@@ -95,15 +97,24 @@ class Session:
         "effects",
         "host",
         "manifest",
+        "options",
         "start",
     )
 
     start: Start
 
-    def __init__(self, host: Host, claim: Claim, manifest: Manifest, holds_lease: Callable[[], bool] = lambda: True) -> None:
+    def __init__(
+        self,
+        host: Host,
+        claim: Claim,
+        manifest: Manifest,
+        holds_lease: Callable[[], bool] = lambda: True,
+        options: InstanceOptions | None = None,
+    ) -> None:
         self.host = host
         self.claim = claim
         self.manifest = manifest
+        self.options = options or InstanceOptions(told=claim.instance.options, open=claim.instance.options)
         self._holds_lease = holds_lease
         self.effects: list[AnyEffect] = []
         self.effect_bytes = 0

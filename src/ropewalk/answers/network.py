@@ -5,22 +5,25 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import AsyncGenerator, Iterable, Mapping
+import asyncio
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
+from functools import partial
+from typing import Final
 
-import msgspec
 from msgspec.structs import replace
 
+from ropewalk.answers.declared import declared_patterns
 from ropewalk.answers.interface import Session
+from ropewalk.egress.credentials import add_credentials
 from ropewalk.egress.fetch import Asker, Exchange
 from ropewalk.egress.guard import Guard
 from ropewalk.egress.hops import Hop, Request
-from ropewalk.egress.patterns import BadPattern, Pattern, parse_pattern
+from ropewalk.egress.patterns import Pattern
 from ropewalk.egress.urls import Url
 from ropewalk.errors import NetworkDenied, PermissionDenied
-from ropewalk.wire.control import Manifest, ToolInfo
-from ropewalk.wire.messages import Fetch, HttpAnswer, Json
+from ropewalk.wire.control import ToolInfo
+from ropewalk.wire.messages import Fetch, HttpAnswer
 
 
 async def fetch(session: Session, call: Fetch) -> HttpAnswer:
@@ -32,7 +35,8 @@ async def fetch(session: Session, call: Fetch) -> HttpAnswer:
         )
     check_pace(session)
     request = Request(method=call.method, url=call.url, headers=call.headers, body=call.body, timeout=call.timeout)
-    return await session.host.fetcher.fetch(request, _asker(session, [tool]))
+    answer = await session.host.fetcher.fetch(request, _asker(session, [tool], _SEEN_THROUGH))
+    return await _blanked(session, answer)
 
 
 @asynccontextmanager
@@ -42,13 +46,16 @@ async def exchange(session: Session, hop: Hop) -> AsyncGenerator[Exchange, None]
     Raises: as `Fetcher.exchange`, and NetworkDenied when the instance makes requests faster than it may.
     """
     check_pace(session)
-    async with session.host.fetcher.exchange(hop, _asker(session, _network_tools(session))) as answered:
+    asker = _asker(session, _network_tools(session), _PLAIN)
+    async with session.host.fetcher.exchange(hop, asker) as answered:
+        if session.options.credentials and session.options.redactor is not None:
+            answered.blank(session.options.redactor)
         yield answered
 
 
 def check_origin(session: Session, url: Url) -> None:
     """Raise NetworkDenied when nothing on the server of this URL is declared, whatever the path."""
-    declared = tuple(replace(pattern, path=None) for pattern in _asker(session, _network_tools(session)).declared)
+    declared = tuple(replace(pattern, path=None) for pattern in _declared(session, _network_tools(session)))
     Guard(declared=declared).admit(url)
 
 
@@ -56,11 +63,35 @@ def _network_tools(session: Session) -> list[ToolInfo]:
     return [tool for tool in session.manifest.tools if tool.kind == "Network"]
 
 
-def _asker(session: Session, tools: Iterable[ToolInfo]) -> Asker:
-    """Return the attempt as the one who asks, under the patterns of these tools."""
-    instance = session.claim.instance
-    declared = [pattern for tool in tools for pattern in declared_patterns(session.manifest, tool, instance.options)]
-    return Asker(tenant=instance.id, declared=tuple(declared), about_to_send=session.check_lease)
+_SEEN_THROUGH: Final = b"gzip, deflate"
+"""Compressions that `fetch` takes off."""
+
+_PLAIN: Final = b"identity"
+_LARGE: Final = 256 * 1024
+
+
+def _asker(session: Session, tools: Iterable[ToolInfo], encodings: bytes) -> Asker:
+    """Return the attempt as the one who asks, under the patterns of these tools; where a secret goes along, answers come in `encodings`."""
+    asker = Asker(tenant=session.claim.instance.id, declared=_declared(session, tools), about_to_send=session.check_lease)
+    credentials = session.options.credentials
+    if not credentials:
+        return asker
+    return replace(asker, complete=partial(add_credentials, credentials=credentials, encodings=encodings))
+
+
+def _declared(session: Session, tools: Iterable[ToolInfo]) -> tuple[Pattern, ...]:
+    return tuple(pattern for tool in tools for pattern in declared_patterns(session.manifest, tool, session.options.open))
+
+
+async def _blanked(session: Session, answer: HttpAnswer) -> HttpAnswer:
+    """Return an answer in which no credential stands that the host had put into the request, should the server have repeated it."""
+    redactor = session.options.redactor
+    if redactor is None or not session.options.credentials:
+        return answer
+    headers = [(name, redactor.hide(value)) for name, value in answer.headers]
+    body = answer.body
+    body = await asyncio.to_thread(redactor.blank, body) if len(body) > _LARGE else redactor.blank(body)
+    return replace(answer, headers=headers, body=body, url=redactor.hide(answer.url))
 
 
 def check_pace(session: Session) -> None:
@@ -73,52 +104,3 @@ def check_pace(session: Session) -> None:
             f"this instance makes too many HTTP requests: it may make {pace.burst:,} at once and then {pace.rate:g} a second, and the next "
             f"in {wait:.2f} s: make fewer, spread them over tasks with a delay, or raise Retry(after=…)"
         )
-
-
-def declared_patterns(manifest: Manifest, tool: ToolInfo, options: Json) -> tuple[Pattern, ...]:
-    """Return the URL patterns of a Network tool, with an instance's options filled in where they name one (`{base_url}/*`).
-
-    Raises:
-        BadPattern: one of them is none, or names an option that has no value.
-    """
-    given = msgspec.json.decode(options, type=dict[str, msgspec.Raw])
-    values = {field.name: given.get(field.name, field.default) for field in manifest.options if not field.ns}
-    return tuple(parse_pattern(_PLACE.sub(lambda place: _filled(place, values), url)) for url in declared_urls(tool))
-
-
-def check_declared(manifest: Manifest, tool: ToolInfo) -> None:
-    """Raise BadPattern when a pattern can never be one, or names an option that the twist does not have."""
-    names = {field.name for field in manifest.options if not field.ns}
-    for url in declared_urls(tool):
-        for place in _PLACE.finditer(url):
-            if place[1] not in names:
-                raise BadPattern(f"the URL pattern {url!r} names the option {place[1]!r}, which the twist does not have")
-        if not _PLACE.search(url):
-            parse_pattern(url)
-
-
-def declared_urls(tool: ToolInfo) -> list[str]:
-    """Return the URL patterns of a Network tool as they are written in its declaration.
-
-    Raises:
-        BadPattern: the tool's options have another form.
-    """
-    try:
-        return msgspec.json.decode(tool.options, type=_Options).urls
-    except msgspec.DecodeError as error:
-        raise BadPattern(f"the options of the Network tool are not as they should be: {error}") from None
-
-
-_PLACE = re.compile(r"\{([A-Za-z_]\w*)\}")
-
-
-def _filled(place: re.Match[str], values: Mapping[str, Json | msgspec.Raw | None]) -> str:
-    value = values.get(place[1])
-    text = None if value is None else msgspec.json.decode(value)
-    if not isinstance(text, str | int) or isinstance(text, bool):
-        raise BadPattern(f"the option {place[1]!r} has no value that a URL pattern can be made of")
-    return str(text).rstrip("/")
-
-
-class _Options(msgspec.Struct, frozen=True):
-    urls: list[str] = []

@@ -19,6 +19,7 @@ import msgspec
 
 from ropewalk import errors
 from ropewalk.answers.interface import Host, LeaseOver, Session
+from ropewalk.answers.secrets import InstanceOptions
 from ropewalk.answers.table import AHEAD, ANSWERS, WAITING
 from ropewalk.dispatch.outcome import Cancelled, Ending, Failed, Fenced, Lost, Outcome, Succeeded, described
 from ropewalk.dispatch.versions import LoadedVersion
@@ -28,6 +29,7 @@ from ropewalk.sandbox.authority import Authority
 from ropewalk.sandbox.interface import Ended, Process, Source
 from ropewalk.storage.interface import DoesNotApply, Fenced as LeaseLost, StorageError
 from ropewalk.storage.records import Claim, ErrorInfo, LogLine, Part, Usage
+from ropewalk.vault.redaction import Redactor
 from ropewalk.wire.control import THREADS
 from ropewalk.wire.frames import MESSAGE_LIMIT_FROM_GUEST, MESSAGE_LIMIT_FROM_HOST
 from ropewalk.wire.messages import (
@@ -80,16 +82,24 @@ class Attempt:
         loaded: the version to run.
         priority: the instance's.
         holds_lease: whether this node may still act in the outside world.
+        options: the instance's, opened; without it those that the claim has, none of them secret.
     """
 
     def __init__(
-        self, host: Host, claim: Claim, loaded: LoadedVersion, priority: PriorityRecord, holds_lease: Callable[[], bool]
+        self,
+        host: Host,
+        claim: Claim,
+        loaded: LoadedVersion,
+        priority: PriorityRecord,
+        holds_lease: Callable[[], bool],
+        options: InstanceOptions | None = None,
     ) -> None:
         self.claim = claim
         self._host = host
         self._loaded = loaded
         self._priority = priority
-        self._session = Session(host, claim, loaded.manifest, holds_lease)
+        self._session = Session(host, claim, loaded.manifest, holds_lease, options)
+        self._redactor = self._session.options.redactor
         self._process: Process | None = None
         self._taker: asyncio.Task[Any] | None = None
         self._tape = None if host.recorder is None else host.recorder.tape()
@@ -319,8 +329,11 @@ class Attempt:
         self._end_with(Succeeded(message.result))
 
     def _on_raised(self, message: Raised) -> None:
+        hide = str if self._redactor is None else self._redactor.hide
         error = ErrorInfo(
-            type=message.type[:200], message=message.message[:_TEXT_LIMIT], traceback=message.traceback[:_TEXT_LIMIT]
+            type=hide(message.type)[:200],
+            message=hide(message.message)[:_TEXT_LIMIT],
+            traceback=hide(message.traceback)[:_TEXT_LIMIT],
         )
         self._fail(Failure.of(message), error)
 
@@ -333,6 +346,8 @@ class Attempt:
                 self._end_by_limit("protocol", f"it went on writing log lines after {limit:,} bytes, which is the limit")
             return
         text, fields = message.message, message.fields
+        if self._redactor is not None:
+            text, fields = self._redactor.hide(text), _hidden(self._redactor, fields)
         self._log_bytes += _bytes_in(text) + len(fields or b"") + _LINE_OVERHEAD
         if self._log_bytes <= limit:
             self._keep_log(message.time, message.level, text, fields)
@@ -374,8 +389,8 @@ class Attempt:
     # ── commit() ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _begin_commit(self, call: Commit) -> None:
-        if self.claim.execution.trigger in ("upgrade", "deactivate"):
-            text = f"commit() cannot be used in {self.claim.execution.trigger}(): it happens as a whole or not at all"
+        if self.claim.execution.trigger in ("upgrade", "deactivate", "options"):
+            text = f"commit() cannot be used in {self.claim.execution.target.method}(): it happens as a whole or not at all"
             self._require_process().send(FailureMessage(id=call.id, error="PermissionDenied", message=text))
             return
         self._committing = []
@@ -516,7 +531,7 @@ class Attempt:
             trigger=execution.trigger,
             target=execution.target,
             event=execution.event,
-            options=instance.options,
+            options=self._session.options.told,
             priority=self._priority,
             seed=secrets.token_bytes(16),
             started_at=self._started_at,
@@ -537,6 +552,16 @@ def _size(call: AnyCall) -> int:
     if type(call) is not Fetch:
         return 0
     return len(call.body) + len(call.url) + sum(len(name) + len(value) for name, value in call.headers)
+
+
+def _hidden(redactor: Redactor, fields: Json | None) -> Json | None:
+    """Return a line's fields without secrets; none when they are no JSON."""
+    if fields is None:
+        return None
+    try:
+        return redactor.hide_json(fields)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def _bytes_in(text: str) -> int:

@@ -15,16 +15,19 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from ropewalk.answers.interface import Host
+from ropewalk.answers.secrets import InstanceOptions, OptionsReader
 from ropewalk.clock import Micros
 from ropewalk.dispatch.attempt import Attempt
 from ropewalk.dispatch.outcome import Cancelled, Ending, Failed, Fenced, Lost, Outcome, Succeeded
 from ropewalk.dispatch.settling import Settler
 from ropewalk.dispatch.versions import LoadedVersion, Versions
+from ropewalk.egress.patterns import BadPattern
 from ropewalk.queue import retries
 from ropewalk.queue.retries import Failure
 from ropewalk.sandbox.interface import RefusedImport, SandboxError, Source
 from ropewalk.storage.interface import StorageError, StorageUnusable
 from ropewalk.storage.records import Claim, ErrorInfo, Usage
+from ropewalk.vault.errors import KeyMissing, KeyRefused, Tampered, VaultError
 from ropewalk.wire.control import RetryInfo
 from ropewalk.wire.messages import PriorityRecord
 
@@ -59,6 +62,7 @@ class Dispatcher:
         host: what answers need; its storage is where claims come from.
         source: where processes come from.
         versions: finds what to run.
+        options: opens what instances were given.
         node: this node's id.
         concurrency: executions at once.
         holds_lease: whether this node may still act in the outside world.
@@ -71,6 +75,7 @@ class Dispatcher:
         host: Host,
         source: Source,
         versions: Versions,
+        options: OptionsReader,
         *,
         node: str,
         concurrency: int,
@@ -83,6 +88,8 @@ class Dispatcher:
         self._storage = host.storage
         self._source = source
         self._versions = versions
+        self._options = options
+        self._keyless: VaultError | None = None
         self._node = node
         self._concurrency = concurrency
         self._holds_lease = holds_lease
@@ -101,7 +108,11 @@ class Dispatcher:
     # ── Claiming ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def run(self) -> None:
-        """Claim and run until `stop()`; then see running executions through. Cancelling ends them at once."""
+        """Claim and run until `stop()`; then see running executions through. Cancelling ends them at once.
+
+        Raises:
+            KeyMissing, KeyRefused: an instance's secrets cannot be opened, since the master key is not at hand here: nothing was lost.
+        """
         try:
             while not self._stopping:
                 self._woken.clear()
@@ -109,6 +120,8 @@ class Dispatcher:
                 await self._sleep()
             while self._leases:
                 await asyncio.wait(self._leases.values())
+            if self._keyless is not None:
+                raise self._keyless
         finally:
             await self._end_all()
 
@@ -210,7 +223,10 @@ class Dispatcher:
     async def _invoke(self, claim: Claim, loaded: LoadedVersion) -> Outcome:
         """Have a fresh process run the execution."""
         began = self._host.clock.now()
-        attempt = Attempt(self._host, claim, loaded, await self._priority(claim), self._holds_lease)
+        options = await self._read_options(claim, loaded)
+        if not isinstance(options, InstanceOptions):
+            return self._not_run(claim, began, options)
+        attempt = Attempt(self._host, claim, loaded, await self._priority(claim), self._holds_lease, options)
         self._running[claim.instance.id] = attempt
         try:
             process = await attempt.obtain(self._source)
@@ -221,6 +237,20 @@ class Dispatcher:
             log.warning("no process for execution %s: %s", claim.execution.id, broken)
             return self._not_run(claim, began, Lost(str(broken)))
         return await attempt.run(process) if process is not None else self._not_run(claim, began, attempt.ending)
+
+    async def _read_options(self, claim: Claim, loaded: LoadedVersion) -> InstanceOptions | Ending:
+        """Open the instance's options. A node that lacks the key to them stops: another, or the same with the key, goes on."""
+        try:
+            return await self._options.read(claim.instance, loaded.manifest)
+        except (KeyMissing, KeyRefused) as error:
+            self._keyless = error
+            self.stop()
+            return Lost(str(error))
+        except (Tampered, BadPattern) as error:
+            kind = type(error).__name__
+            return Failed(Failure(type=kind, kind="error"), ErrorInfo(type=kind, message=str(error)))
+        except StorageError as error:
+            return Lost(f"the options could not be read: {error}")
 
     def _not_run(self, claim: Claim, began: Micros, ending: Ending) -> Outcome:
         return Outcome(claim=claim, ending=ending, usage=Usage(started_at=began, finished_at=self._host.clock.now()))

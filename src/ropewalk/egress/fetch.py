@@ -15,7 +15,7 @@ import ssl
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 import httpcore
 from msgspec import Struct
@@ -59,6 +59,16 @@ class Asker(Struct, frozen=True, kw_only=True):
     complete: Callable[[Hop], Hop] = _as_it_is
 
 
+class Blanking(Protocol):
+    """Overwrites what an answer's reader must not see, length for length; `longest` is how many bytes that has at most."""
+
+    longest: int
+
+    def blank(self, data: bytes) -> bytes:
+        """Return the data without it."""
+        ...
+
+
 class Exchange:
     """A request that was sent, and the answer to it, its body still on its way.
 
@@ -78,6 +88,12 @@ class Exchange:
         self._hop = hop
         self._response = response
         self._limit = limit
+        self._blanking: Blanking | None = None
+
+    def blank(self, blanking: Blanking) -> None:
+        """Have the headers and the body, which must not be compressed, go through `blanking`."""
+        self._blanking = blanking
+        self.headers = [(name, blanking.blank(value)) for name, value in self.headers]
 
     def header(self, name: bytes) -> str:
         """Return the first value of a header, "" when there is none; bytes that are no UTF-8 are read as Latin-1."""
@@ -97,12 +113,20 @@ class Exchange:
             ValueTooLarge: there is more than the bound.
         """
         left = self._limit
+        held = b""
         with _told(self._hop):
             async for chunk in self._response.aiter_stream():
                 left -= len(chunk)
                 if left < 0:
                     raise too_large(self.url.shown, self._limit)
-                yield chunk
+                if self._blanking is None:
+                    yield chunk
+                    continue
+                ready, held = _ready(self._blanking, held + chunk)
+                if ready:
+                    yield ready
+        if held:
+            yield held
 
     async def read(self, turn: asyncio.Lock) -> HttpAnswer:
         """Read the whole body, decompressed. Raises as `chunks`; for every byte beyond what is small it needs the `turn`."""
@@ -245,6 +269,13 @@ class Fetcher:
                 if unwanted and not tenant.users:
                     del self._tenants[name]
                     await tenant.close()
+
+
+def _ready(blanking: Blanking, data: bytes) -> tuple[bytes, bytes]:
+    """Return what of the data is blanked for good, and the rest, which may begin with part of what is to be blanked."""
+    data = blanking.blank(data)
+    split = max(0, len(data) - blanking.longest + 1)
+    return data[:split], data[split:]
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import sys
 import types
 import typing
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from functools import cache
 from typing import Any, Final, cast
 
@@ -21,14 +22,15 @@ import msgspec
 
 from ropewalk.errors import InvalidValue, NotSerializable
 from ropewalk.guest.logs import OUTPUT
-from ropewalk.guest.plan import LIFECYCLE, TOOLS_DEEP, Plan, ToolPlan, declared_tools, every_tool, hooks_of
+from ropewalk.guest.plan import LIFECYCLE, OPTIONS_CHANGED, TOOLS_DEEP, Plan, ToolPlan, declared_tools, every_tool, hooks_of
 from ropewalk.guest.raised import message_of, traceback_of
 from ropewalk.guest.randomness import note_generators, stop_noting
 from ropewalk.sdk.checks import seconds
 from ropewalk.sdk.marks import retry_of, schedules_of
 from ropewalk.sdk.methods import Method, methods_of
-from ropewalk.sdk.options import Options, option_fields
+from ropewalk.sdk.options import Options, option_fields, secret_spec
 from ropewalk.sdk.renames import former_names
+from ropewalk.sdk.secrets import Secret
 from ropewalk.sdk.settings import Limits, RetryPolicy
 from ropewalk.sdk.tool import BuiltIn, Tool, given_options
 from ropewalk.sdk.twist import Twist
@@ -38,6 +40,7 @@ from ropewalk.wire.control import (
     Import,
     Imported,
     ImportFailed,
+    Injection,
     LimitsInfo,
     Manifest,
     Method as MethodInfo,
@@ -200,6 +203,8 @@ def plan_class(cls: type[Twist], memory: int) -> Plan:
         logger = logging.getLogger(unit.__qualname__)
         if logger.level == logging.NOTSET:
             logger.setLevel(logging.DEBUG)
+    if options is None and OPTIONS_CHANGED in methods_of(cls):
+        raise BadTwist(f"{_place(cls)}{cls.__name__} has {OPTIONS_CHANGED}() and no options: write options: SomeOptions")
     hooks = {lifecycle: hooks_of(tools, lifecycle) for lifecycle in LIFECYCLE}
     return Plan(cls=cls, options=options, tools=tools, hooks=hooks, memory=memory, prepares=_prepares(cls))
 
@@ -239,7 +244,7 @@ def _check_unit(cls: type[Unit]) -> None:
                 raise BadTwist(
                     f"{_place(value)}{cls.__name__}.{name} hides what every twist and tool has under that name: rename it"
                 )
-            if (name in LIFECYCLE and issubclass(cls, Twist)) or (name in _HOOKS and issubclass(cls, Tool)):
+            if (name in (*LIFECYCLE, OPTIONS_CHANGED) and issubclass(cls, Twist)) or (name in _HOOKS and issubclass(cls, Tool)):
                 _check_called(cls, name, value)
             if schedules_of(value):
                 _check_scheduled(cls, name, value)
@@ -274,11 +279,14 @@ def _check_former_names(cls: type[Unit], methods: dict[str, Method]) -> None:
 def _check_called(cls: type, name: str, value: object) -> None:
     if not inspect.iscoroutinefunction(value):
         raise BadTwist(f"{_place(value)}{cls.__name__}.{name} is not async: write async def {name}(...)")
-    count = 2 if name.endswith("_activate") or name == "activate" else 1
+    with_priority = name.endswith("_activate") or name == "activate"
+    count = 2 if with_priority or name == OPTIONS_CHANGED else 1
     try:
         inspect.signature(value).bind(*[None] * count)
     except TypeError as error:
-        takes = f"{name}(self, priority: Priority)" if count > 1 else f"{name}(self)"
+        takes = (
+            f"{name}(self, priority: Priority)" if with_priority else f"{name}(self, before)" if count > 1 else f"{name}(self)"
+        )
         raise BadTwist(f"{_place(value)}{cls.__name__}.{name}: {error}: write async def {takes}") from None
 
 
@@ -370,7 +378,22 @@ def _checked_options(options: type[Options]) -> type[Options]:
         raise BadTwist(
             f"{_place(options)}{options.__name__}.{name} has no type: write {name}: {type(value).__name__} = {value!r:.40}"
         )
+    for field in fields:
+        _check_secret(options, field)
     return options
+
+
+def _check_secret(options: type[Options], field: msgspec.structs.FieldInfo) -> None:
+    spec, where = secret_spec(options, field), f"{_place(options)}{options.__name__}.{field.name}"
+    if spec is not None and field.type not in ((Secret | None,) if spec.optional else (Secret,)):
+        wanted = "Secret | None" if spec.optional else "Secret"
+        raise BadTwist(f"{where} is a secret(): write {field.name}: {wanted} = secret(…), or default=None for Secret | None")
+    if spec is None and _mentions_secret(field.type):
+        raise BadTwist(f"{where} has a Secret within another type: give each secret an option of its own")
+
+
+def _mentions_secret(form: Any) -> bool:
+    return form is Secret or any(map(_mentions_secret, typing.get_args(form)))
 
 
 def _tools(cls: type[Unit], ns: str, depth: int) -> tuple[ToolPlan, ...]:
@@ -395,6 +418,13 @@ def _given_options(owner: type, name: str, declared: Tool) -> Options | None:
     wanted = _options_class(type(declared))
     given = given_options(declared)
     where = f"{_place(owner)}{owner.__name__}.{name} = {type(declared).__name__}(...)"
+    if wanted is not None and (
+        hidden := next((field.name for field in option_fields(wanted) if secret_spec(wanted, field)), None)
+    ):
+        raise BadTwist(
+            f"{where}: {wanted.__name__}.{hidden} is a Secret, and a tool's options stand in the code: "
+            "declare it among the twist's own Options, for the URLs that the tool asks"
+        )
     if isinstance(given, Options):
         if wanted is None or not isinstance(given, wanted):
             raise BadTwist(f"{where} is given a {type(given).__name__}, and takes {wanted.__name__ if wanted else 'no options'}")
@@ -441,7 +471,7 @@ def _describe(plan: Plan) -> Manifest:
         methods=[_method_info(ns, method) for ns, unit in units for method in methods_of(unit).values()],
         schedules=[found for ns, unit in units for method in methods_of(unit).values() for found in _schedule_infos(ns, method)],
         tools=[_tool_info(tool) for tool in tools],
-        options=[] if plan.options is None else [_option_field(plan.options, field) for field in option_fields(plan.options)],
+        options=[] if plan.options is None else [option_info(plan.options, field) for field in option_fields(plan.options)],
         limits=_limits_info(cls.limits),
         retry=_retry_info(cls.retry),
         concurrency=cls.concurrency,
@@ -485,8 +515,21 @@ def _tool_info(tool: ToolPlan) -> ToolInfo:
     return ToolInfo(ns=tool.ns, kind="custom", options=encode(given, "the options of", tool.ns))
 
 
-def _option_field(options: type[Options], field: msgspec.structs.FieldInfo) -> OptionField:
+def option_info(options: type[Options], field: msgspec.structs.FieldInfo) -> OptionField:
+    """Describe a field of a twist's Options. Raises BadTwist."""
     where = f"{options.__name__}.{field.name}"
+    spec = secret_spec(options, field)
+    if spec is not None:
+        injected = Injection(urls=spec.urls, header=spec.header, query=spec.query, format=spec.format) if spec.urls else None
+        return OptionField(
+            ns="",
+            name=field.name,
+            type="secret",
+            annotation="Secret",
+            required=not spec.optional,
+            default=b"null" if spec.optional else None,
+            injected=injected,
+        )
     default = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
     try:
         json = None if field.required else encode(default, "the default of", where)
@@ -499,7 +542,30 @@ def _option_field(options: type[Options], field: msgspec.structs.FieldInfo) -> O
         annotation=inspect.formatannotation(field.type),
         required=field.required,
         default=json,
+        schema=_schema_of(options, field),
     )
+
+
+def _schema_of(options: type[Options], field: msgspec.structs.FieldInfo) -> bytes:
+    """Return what the host judges values of a field by, when somebody gives one."""
+    try:
+        return msgspec.json.encode(msgspec.json.schema(_zoned(field.type)))
+    except TypeError:
+        raise BadTwist(
+            f"{_place(options)}{options.__name__}.{field.name}: what is given for a {inspect.formatannotation(field.type)} cannot be checked "
+            "at activation: use builtin types, dates, UUID, Decimal, enums, Literal, dataclasses, TypedDicts or Structs"
+        ) from None
+
+
+def _zoned(form: Any) -> Any:
+    """Return a type whose datetimes have a time zone, as every time has."""
+    if form is datetime:
+        return typing.Annotated[datetime, msgspec.Meta(tz=True)]
+    origin: Any = typing.get_origin(form)
+    arguments = tuple(map(_zoned, typing.get_args(form)))
+    if origin in (typing.Union, types.UnionType):
+        return typing.Union[arguments]  # noqa: UP007 — made of a tuple
+    return cast("Any", origin)[arguments] if origin in (list, dict, set, frozenset, tuple) else form
 
 
 _JsonType = typing.Literal["string", "integer", "number", "boolean", "secret", "json"]

@@ -9,14 +9,17 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final
 
+import msgspec
+
 from ropewalk.errors import CallbackNotFound, InvalidValue, NotSerializable, ValueTooLarge
 from ropewalk.guest.channel import Channel, encode_message
 from ropewalk.guest.logs import OUTPUT
 from ropewalk.guest.loop import Driver
-from ropewalk.guest.plan import LIFECYCLE, Plan, build, steps
+from ropewalk.guest.plan import LIFECYCLE, OPTIONS_CHANGED, Plan, build, steps
 from ropewalk.guest.raised import raised
 from ropewalk.guest.randomness import seed_all
 from ropewalk.sdk.host import Running
+from ropewalk.sdk.methods import methods_of
 from ropewalk.sdk.twist import Twist
 from ropewalk.sdk.unit import find_target
 from ropewalk.sdk.values import decode, encode
@@ -79,12 +82,23 @@ class Invocation:
             vars(self._twist)["options"] = decode(start.options, self._plan.options, "the options of this instance")
         if start.trigger in LIFECYCLE:
             return partial(steps, self._plan, self._running, self._twist, start.trigger)
+        if start.trigger == "options":
+            return self._options_changed(start)
         unit, method = find_target(self._running, start.target)
         if start.trigger == "webhook":
             args, kwargs = method.bind_after([request_of(start.event)], start.target.arguments)
         else:
             args, kwargs = method.bind(start.event, start.target.arguments)
         return partial(getattr(unit, method.name), *args, **kwargs)
+
+    def _options_changed(self, start: Start) -> Callable[[], Coroutine[Any, Any, Any] | None]:
+        """Return what tells the twist of its options as they were; a version that has no such method is told nothing."""
+        wanted = self._plan.options
+        if wanted is None or OPTIONS_CHANGED not in methods_of(self._plan.cls):
+            return lambda: None
+        (before,) = msgspec.json.decode(start.event, type=tuple[msgspec.Raw])
+        self._running.no_commit = f"{OPTIONS_CHANGED}()"
+        return partial(self._twist.options_changed, decode(bytes(before), wanted, "the options before the change"))
 
 
 def _finished(result: object, start: Start) -> bytes:

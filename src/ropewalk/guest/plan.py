@@ -18,6 +18,7 @@ from ropewalk.sdk.twist import Twist
 from ropewalk.sdk.unit import Bound
 
 LIFECYCLE: Final = ("activate", "upgrade", "deactivate")
+OPTIONS_CHANGED: Final = "options_changed"
 TOOLS_DEEP: Final = 16
 """Most tools below one another."""
 

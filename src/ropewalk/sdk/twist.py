@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ropewalk.sdk.settings import Limits, RetryPolicy
 from ropewalk.sdk.unit import Unit
@@ -36,6 +36,9 @@ class Twist(Unit):
 
     async def upgrade(self) -> None:
         """Run once per live instance, in the new version's code, after that was deployed."""
+
+    async def options_changed(self, before: Any) -> None:
+        """Run once after each change of the instance's options, before whatever else starts later. `before` are the ones from before it."""
 
     async def deactivate(self) -> None:
         """Run once, when the twist is removed; afterwards nothing of the instance runs."""

@@ -16,6 +16,7 @@ from typing import Any, Final, cast
 import msgspec
 
 from ropewalk.errors import InvalidValue, NotSerializable, ValueTooLarge
+from ropewalk.sdk.secrets import Secret
 from ropewalk.wire.messages import Json
 
 VALUE_LIMIT: Final = 1024 * 1024
@@ -90,6 +91,8 @@ def from_json(wanted: Any, form: Any) -> Any:
     """Return a value of a class that msgspec does not know, made from its JSON form: its `dec_hook`."""
     if wanted is object:
         return form
+    if wanted is Secret:
+        return Secret(**form)
     validate = getattr(wanted, "model_validate_json", None)
     if validate is not None:
         return validate(_encode(form))

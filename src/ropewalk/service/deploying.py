@@ -11,14 +11,24 @@ from typing import Any, TypedDict
 
 import msgspec
 
-from ropewalk.answers.network import check_declared, declared_patterns, declared_urls
-from ropewalk.egress.patterns import BadPattern
+from ropewalk.answers.declared import (
+    check_declared,
+    check_urls,
+    declared_patterns,
+    declared_urls,
+    filled,
+    names_options,
+    option_values,
+)
+from ropewalk.egress.credentials import covers, why_no_header
+from ropewalk.egress.patterns import BadPattern, Pattern, parse_pattern
 from ropewalk.errors import InvalidValue
 from ropewalk.sandbox.interface import Limits, RefusedImport
+from ropewalk.service.options import Chosen, misfits
 from ropewalk.service.packages import Package
 from ropewalk.service.signatures import signature_of
 from ropewalk.storage.recurrence import BadRecurrence, recurrence
-from ropewalk.wire.control import Manifest, RetryInfo, ToolInfo
+from ropewalk.wire.control import Injection, Manifest, OptionField, RetryInfo, ToolInfo
 from ropewalk.wire.messages import PROTOCOL, Json
 
 BUILT_IN = frozenset({"Network", "Plot", "custom"})
@@ -26,6 +36,8 @@ MOST_SCHEDULES = 100
 """Most schedules that a version may declare."""
 
 _NAME = re.compile(r"[^\W\d]\w*")
+_PARAMETER = re.compile(r"[A-Za-z0-9_.\-\[\]]{1,100}")
+_FORMAT = re.compile(r"[\x20-\x7e]{2,200}")
 _ACCESSES = dict[str, str | None]
 """What a Plot tool is made with."""
 
@@ -69,10 +81,12 @@ def check_manifest(manifest: Manifest, limits: Limits) -> None:
     _check_methods(manifest)
     _check_schedules(manifest)
     for option in manifest.options:
-        if option.default is not None:
-            _check_json(option.default, object, f"the default of the option {option.name!r}")
+        _check_option(option)
     for tool in manifest.tools:
         _check_tool(manifest, tool)
+    for option in manifest.options:
+        if option.injected is not None:
+            _check_injected(manifest, option, option.injected)
 
 
 def permissions(manifest: Manifest) -> list[str]:
@@ -85,17 +99,55 @@ def permissions(manifest: Manifest) -> list[str]:
             asked = msgspec.json.decode(tool.options, type=_ACCESSES)
             found.add("plot: the activities that this twist makes")
             found.update(f"plot: {name} {value}" for name, value in asked.items() if value)
+    for option in manifest.options:
+        if option.injected is not None:
+            found.update(f"secret: {option.name} is sent to {url}" for url in option.injected.urls)
+        elif option.type == "secret":
+            found.add(f"secret: {option.name} is read by the twist")
     return sorted(found)
 
 
 def check_options(manifest: Manifest, options: Json) -> None:
-    """Raise InvalidValue when an instance's options give a Network tool a URL pattern that is none."""
-    for tool in manifest.tools:
-        if tool.kind == "Network":
-            try:
-                declared_patterns(manifest, tool, options)
-            except BadPattern as error:
-                raise InvalidValue(f"the options do not fit the tool {tool.ns!r}: {error}") from None
+    """Raise InvalidValue when an instance's options make URL patterns that are none, or send a secret where no Network tool may go."""
+    declared: list[Pattern] = []
+    for tool in _network_tools(manifest):
+        try:
+            declared += declared_patterns(manifest, tool, options)
+        except BadPattern as error:
+            raise InvalidValue(f"the options do not fit the tool {tool.ns!r}: {error}") from None
+    values = option_values(manifest, options)
+    for option in manifest.options:
+        try:
+            patterns = () if option.injected is None else filled(option.injected.urls, values)
+        except BadPattern as error:
+            raise InvalidValue(f"the options do not fit the secret {option.name!r}: {error}") from None
+        for pattern in patterns:
+            if why := _why_not_sent(declared, pattern):
+                raise InvalidValue(f"the options do not fit the secret {option.name!r}: {why}")
+
+
+def unfit(manifest: Manifest, chosen: Chosen) -> str | None:
+    """Return why an instance with these options cannot run a version with this manifest; None when it can."""
+    if found := misfits(manifest.options, chosen):
+        return f"{'; '.join(found)}: `ropewalk options` gives it once this version is there"
+    try:
+        check_options(manifest, chosen.json)
+    except InvalidValue as error:
+        return str(error)
+    return None
+
+
+def _network_tools(manifest: Manifest) -> list[ToolInfo]:
+    return [tool for tool in manifest.tools if tool.kind == "Network"]
+
+
+def _why_not_sent(declared: list[Pattern], pattern: Pattern) -> str | None:
+    if pattern.host is None:
+        return "the URL pattern * would send it to every host there is: name those that it is for"
+    if not covers(declared, pattern):
+        shown = ", ".join(own.text for own in declared[:5]) or "none"
+        return f"{pattern.text!r} is not within what the Network tools declare ({shown}): declare it there too"
+    return None
 
 
 def _check_limits(manifest: Manifest, limits: Limits) -> None:
@@ -146,6 +198,39 @@ def _check_schedules(manifest: Manifest) -> None:
             recurrence(every=schedule.every, cron=schedule.cron, tz=schedule.tz, catch_up=schedule.catch_up, first=None, now=0)
         except BadRecurrence as error:
             raise _refused(f"@on.schedule of {schedule.method}(): {error}") from None
+
+
+def _check_option(option: OptionField) -> None:
+    if not _NAME.fullmatch(option.name):
+        raise _refused(f"{option.name!r} is no name of an option")
+    if option.default is not None:
+        _check_json(option.default, object, f"the default of the option {option.name!r}")
+    if option.schema is not None:
+        _check_json(option.schema, dict[str, Any], f"the schema of the option {option.name!r}")
+    if option.injected is not None and (option.type != "secret" or option.ns):
+        raise _refused(f"the option {option.name!r} is put into requests, and is no secret of the twist's")
+
+
+def _check_injected(manifest: Manifest, option: OptionField, injected: Injection) -> None:
+    """Check where a secret goes, as far as that can be known before an instance has its options."""
+    if (injected.header is None) == (injected.query is None) or not injected.urls or injected.format.count("{}") != 1:
+        raise _refused(f"the secret {option.name!r} needs URLs, a header or a query parameter, and a format with one {{}}")
+    if injected.header is not None and (why := why_no_header(injected.header)):
+        raise _refused(f"the secret {option.name!r}: {why}")
+    if injected.query is not None and not _PARAMETER.fullmatch(injected.query):
+        raise _refused(f"the secret {option.name!r}: {injected.query[:100]!r} is no name of a query parameter")
+    if not _FORMAT.fullmatch(injected.format):
+        raise _refused(f"the secret {option.name!r}: the format {injected.format[:100]!r} holds what headers cannot carry")
+    urls = [url for tool in _network_tools(manifest) for url in declared_urls(tool)]
+    try:
+        check_urls(manifest, injected.urls)
+    except BadPattern as error:
+        raise _refused(f"the secret {option.name!r}: {error}") from None
+    if any(map(names_options, urls)):
+        return  # what they mean is known, and checked, once an instance has its options
+    for url in injected.urls:
+        if not names_options(url) and (why := _why_not_sent([parse_pattern(text) for text in urls], parse_pattern(url))):
+            raise _refused(f"the secret {option.name!r}: {why}")
 
 
 def _check_tool(manifest: Manifest, tool: ToolInfo) -> None:

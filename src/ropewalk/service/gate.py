@@ -9,13 +9,13 @@ nothing. What the old code makes after the gate was passed, until its instance i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from msgspec import Struct, field
 
-from ropewalk.errors import InvalidValue
-from ropewalk.service.deploying import check_options
+from ropewalk.service.deploying import unfit
+from ropewalk.service.options import Chosen
 from ropewalk.service.signatures import Signatures
 from ropewalk.storage.interface import Storage, StorageUnusable
 from ropewalk.storage.records import Instance, Use
@@ -56,9 +56,13 @@ class BreaksLive(Exception):
 
 
 async def breakages(
-    storage: Storage, twist: str, manifest: Manifest, tell: Callable[[str], None] = lambda _: None
+    storage: Storage,
+    twist: str,
+    manifest: Manifest,
+    chosen: Callable[[Instance], Awaitable[Chosen]],
+    tell: Callable[[str], None] = lambda _: None,
 ) -> list[Breakage]:
-    """Return what of a twist's instances works now and would not in a version with this manifest."""
+    """Return what of a twist's instances works now and would not in a version with this manifest. `chosen` gives an instance's options."""
     instances = [one for one in await storage.instances() if one.twist == twist and one.status != "deactivating"]
     new, versions = Signatures(manifest), _Versions(storage, twist)
     found: dict[tuple[str, str], Breakage] = {}
@@ -70,8 +74,9 @@ async def breakages(
             why = new.refusal(use)
             if why is not None and own.refusal(use) is None:
                 _note(found, _called(use), why, instance, use)
-        why = _options_refusal(manifest, instance)
-        if why is not None and _options_refusal(own.manifest, instance) is None:
+        given = await chosen(instance)
+        why = unfit(manifest, given)
+        if why is not None and unfit(own.manifest, given) is None:
             _note(found, "options", why, instance, None)
     return list(found.values())
 
@@ -103,14 +108,6 @@ class _Versions:
                 )
             known = self._known[instance.version] = Signatures(version.manifest)
         return known
-
-
-def _options_refusal(manifest: Manifest, instance: Instance) -> str | None:
-    try:
-        check_options(manifest, instance.options)
-    except InvalidValue as error:
-        return str(error)
-    return None
 
 
 # ── In words ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -15,6 +15,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 from ropewalk.answers.interface import AnswerLimits, Host
+from ropewalk.answers.secrets import OptionsReader
 from ropewalk.answers.throttle import Throttle
 from ropewalk.dispatch.dispatcher import Counts, Dispatcher
 from ropewalk.dispatch.versions import Versions
@@ -166,6 +167,7 @@ class Node:
     async def _assemble(self, stack: contextlib.AsyncExitStack) -> Dispatcher:
         """Start the parts, each before those that need it; the stack stops them in reverse."""
         service, settings = self._service, self._service.settings
+        await service.vault.check()
         source = self._source = await service.sandbox()
         fetcher = Fetcher(private=[parse_pattern(text) for text in settings.allow_private])
         await fetcher.start()
@@ -202,6 +204,7 @@ class Node:
                 strict=settings.isolation == "strict",
                 import_memory=settings.limit_import,
             ),
+            OptionsReader(service.storage, service.vault),
             node=self.id,
             concurrency=settings.concurrency,
             holds_lease=self._membership.holds_lease,

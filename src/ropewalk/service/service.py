@@ -13,6 +13,7 @@ from typing import Final, Unpack
 
 from msgspec.structs import replace
 
+from ropewalk.answers.secrets import seal_secrets
 from ropewalk.answers.tasks import new_id
 from ropewalk.clock import Clock, SystemClock, boot_id
 from ropewalk.errors import NotFound
@@ -20,10 +21,12 @@ from ropewalk.sandbox.assessment import UNSAFE
 from ropewalk.sandbox.interface import Image, Source
 from ropewalk.sandbox.source import ForkSource
 from ropewalk.service import bundles, doorbell, packages
+from ropewalk.service.changing import chosen_of
 from ropewalk.service.config import Settings
 from ropewalk.service.deploying import Deployed, How, check_manifest, check_options, permissions
 from ropewalk.service.gate import BreaksLive, breakages
 from ropewalk.service.membership import is_expired, live_nodes
+from ropewalk.service.options import Chosen
 from ropewalk.service.packages import Tell, Trees
 from ropewalk.service.rolling_out import RolledOut, RollOut
 from ropewalk.sources import urls
@@ -47,7 +50,7 @@ from ropewalk.storage.sqlite import open_sqlite
 from ropewalk.vault.masters import Masters
 from ropewalk.vault.vault import Vault
 from ropewalk.wire.control import Manifest
-from ropewalk.wire.messages import Json, Target, Trigger
+from ropewalk.wire.messages import Target, Trigger
 
 log: Final = logging.getLogger(__name__)
 
@@ -225,7 +228,7 @@ class Service:
             if not dry_run:
                 await self.roll_out(tell)  # what a deploy of it that was killed has left
             return {**result, "version": latest.number, "unchanged": True}
-        broken = [] if latest is None else await breakages(self.storage, latest.twist, manifest, tell)
+        broken = [] if latest is None else await breakages(self.storage, latest.twist, manifest, self.chosen, tell)
         if broken and not force:
             raise BreaksLive(name, broken)
         if broken:
@@ -311,27 +314,35 @@ class Service:
 
     # ── Instances ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def activate(self, version: Version, priority: str, options: Json) -> tuple[str, str]:
+    async def chosen(self, instance: Instance) -> Chosen:
+        """Return the options that an instance was given. Raises VaultError."""
+        return await chosen_of(self.storage, self.vault, instance)
+
+    async def activate(self, version: Version, priority: str, options: Chosen) -> tuple[str, str]:
         """Make an instance and queue its `activate`; returns the ids of both.
 
         Raises:
             DoesNotApply: there is no such priority.
             InvalidValue: the options give a tool what it cannot take.
+            VaultError: there are secrets among them, and they cannot be sealed.
         """
-        check_options(version.manifest, options)
+        check_options(version.manifest, options.json)
         if await self.storage.priority(priority) is None:
             raise DoesNotApply(f"there is no priority {priority!r}: `ropewalk priorities` lists them")
         instance = new_id()
         execution = self._lifecycle(instance, "activate", Rank.BARRIER)
+        key, sealer = await self.vault.new_key(instance) if options.secrets else (None, None)
         await self.storage.activate(
             NewInstance(
                 id=instance,
                 twist=version.twist,
                 version=version.number,
                 priority=priority,
-                options=options,
+                options=options.json,
                 secret=secrets.token_bytes(32),
                 activate=execution,
+                key=key,
+                sealed=None if sealer is None else seal_secrets(sealer, options.secrets),
             )
         )
         self.ring()

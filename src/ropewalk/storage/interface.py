@@ -38,6 +38,7 @@ from ropewalk.storage.records import (
     NewDelivery,
     NewExecution,
     NewInstance,
+    NewOptions,
     NewVersion,
     Node,
     NumberedLogLine,
@@ -146,6 +147,17 @@ class Storage(Protocol):
 
     async def live_uses(self, instance: str) -> list[Use]:
         """What of an instance names methods: callbacks and events that are not over, grouped by what they ask of the method."""
+        ...
+
+    async def sealed_options(self, instance: str) -> bytes | None:
+        """An instance's secret options, sealed; None when it has none."""
+        ...
+
+    async def change_options(self, new: NewOptions) -> None:
+        """Replace an instance's options, for executions that start from then on, and queue its hook as the next to run.
+
+        Raises UnknownInstance (not there, or being deactivated), DoesNotApply (they are not what they were before).
+        """
         ...
 
     async def behind(self, limit: int) -> list[Behind]:

@@ -162,8 +162,19 @@ class Instance(Kept, frozen=True, kw_only=True):
     awaiting: int | None = None
 
 
+class DataKey(Kept, frozen=True, kw_only=True):
+    """An instance's data key, `wrapped` by the master key with the id `master`."""
+
+    instance: str
+    master: str
+    wrapped: bytes
+
+
 class NewInstance(Kept, frozen=True, kw_only=True):
-    """An activation: the instance and, in the same transaction, its `activate` execution."""
+    """An activation: the instance and, in the same transaction, its `activate` execution.
+
+    `sealed` has its secret options and `key` what sealed them, when there are any.
+    """
 
     id: str
     twist: str
@@ -172,17 +183,24 @@ class NewInstance(Kept, frozen=True, kw_only=True):
     options: Json
     secret: bytes
     activate: NewExecution
+    key: DataKey | None = None
+    sealed: bytes | None = None
+
+
+class NewOptions(Kept, frozen=True, kw_only=True):
+    """A change of an instance's options from what they were `before` to what they are `after`, each the options and the sealed secret ones.
+
+    `hook` tells the instance; it runs before whatever else starts later.
+    """
+
+    instance: str
+    before: tuple[Json, bytes | None]
+    after: tuple[Json, bytes | None]
+    hook: NewExecution | None
+    at: Micros
 
 
 # ── Executions ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-class DataKey(Kept, frozen=True, kw_only=True):
-    """An instance's data key, `wrapped` by the master key with the id `master`."""
-
-    instance: str
-    master: str
-    wrapped: bytes
 
 
 class NewExecution(Kept, frozen=True, kw_only=True):

@@ -129,8 +129,21 @@ class ScheduleInfo(Record, frozen=True, kw_only=True):
     catch_up: CatchUp = "one"
 
 
+class Injection(Record, frozen=True, kw_only=True):
+    """Where the host puts a secret option: into requests to `urls`, as a header or a query parameter, with `format` around it."""
+
+    urls: list[str]
+    header: str | None = None
+    query: str | None = None
+    format: str = "{}"
+
+
 class OptionField(Record, frozen=True, kw_only=True):
-    """A field of an Options class. `type` is its JSON type, or `secret`; `default` is absent when it is required."""
+    """A field of an Options class. `type` is its JSON type, or `secret`; `default` is absent when it is required.
+
+    `schema` is the JSON Schema of its values, absent for a secret, which is a string; `injected` is where the host puts a secret that the
+    twist never holds.
+    """
 
     ns: str
     name: str
@@ -138,6 +151,8 @@ class OptionField(Record, frozen=True, kw_only=True):
     annotation: str
     required: bool
     default: Json | None = None
+    schema: Json | None = None
+    injected: Injection | None = None
 
 
 class ToolInfo(Record, frozen=True, kw_only=True):

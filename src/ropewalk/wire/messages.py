@@ -31,7 +31,18 @@ Json = bytes
 """The UTF-8 text of one JSON value."""
 
 Trigger = Literal[
-    "activate", "upgrade", "deactivate", "task", "webhook", "activity", "note", "intent", "schedule", "callback", "invoke"
+    "activate",
+    "upgrade",
+    "deactivate",
+    "options",
+    "task",
+    "webhook",
+    "activity",
+    "note",
+    "intent",
+    "schedule",
+    "callback",
+    "invoke",
 ]
 
 CatchUp = Literal["one", "all", "none"]

@@ -46,6 +46,7 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
         "priorities": "List priorities.",
     },
     "Change": {
+        "options": "Show or change an instance's options.",
         "store": "Read and write an instance's store.",
         "priority": "Make priorities.",
         "webhook": "List webhooks, show what one received, deliver it again.",

@@ -6,11 +6,14 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 from ropewalk.cli.common.failures import Failed
+
+if TYPE_CHECKING:
+    from ropewalk.service.options import Given
 
 RowT = TypeVar("RowT")
 
@@ -52,7 +55,17 @@ def _variable(name: str) -> str:
     return os.environ[name]
 
 
-def pairs(items: Sequence[str]) -> dict[str, str]:
+option_option = click.option(
+    "--option",
+    "options",
+    multiple=True,
+    metavar="K=V",
+    help="An option; V may be @FILE, @- (stdin) or @env:NAME, as secrets must be.",
+)
+"""Gives an instance's option."""
+
+
+def pairs(items: Sequence[str]) -> dict[str, Given]:
     """Return `K=V` items as a dict, with the values that `@` names read.
 
     Raises:
@@ -66,4 +79,8 @@ def pairs(items: Sequence[str]) -> dict[str, str]:
         if name in found:
             raise click.BadParameter(f"{name!r} is given twice", param_hint="--option")
         found[name] = value
-    return {name: named_value(value) for name, value in found.items()}
+    from ropewalk.service.options import Given
+
+    return {
+        name: Given(named_value(value), value.startswith("@") and not value.startswith("@@")) for name, value in found.items()
+    }

@@ -21,6 +21,8 @@ from ropewalk.storage.interface import DoesNotApply
 from ropewalk.storage.records import ErrorInfo, NewExecution, NewInstance, Suspension
 from ropewalk.storage.sqlite.budgeting import begin_anew
 from ropewalk.storage.sqlite.committer import Transaction
+from ropewalk.storage.sqlite.keys import insert_data_key
+from ropewalk.storage.sqlite.options import keep_sealed
 from ropewalk.storage.sqlite.rows import InstanceState, error_text
 from ropewalk.storage.sqlite.scheduling import add_execution, load, save
 from ropewalk.storage.sqlite.upgrading import cancel_upgrades, offer_nothing_more
@@ -41,7 +43,7 @@ def activate(tx: Transaction, new: NewInstance) -> None:
     """Store an instance and its `activate` execution.
 
     Raises:
-        DoesNotApply: the version or the priority is not there, or an id is taken.
+        DoesNotApply: the version or the priority is not there, an id is taken, or the master key that wrapped its key is not in force.
     """
     if tx.value("SELECT 1 FROM versions WHERE twist = ? AND number = ?", (new.twist, new.version)) is None:
         raise DoesNotApply(f"there is no version {new.version} of twist {new.twist}")
@@ -49,6 +51,9 @@ def activate(tx: Transaction, new: NewInstance) -> None:
         raise DoesNotApply(f"there is no priority {new.priority}")
     if tx.value("SELECT 1 FROM instances WHERE id = ?", (new.id,)):
         raise DoesNotApply(f"there is an instance {new.id} already")
+    if new.key is not None:
+        insert_data_key(tx, new.key)
+    keep_sealed(tx, new.id, new.sealed)
     at = new.activate.at
     tx.run(_INSERT, (new.id, new.twist, new.version, new.priority, new.options, new.secret, at, tx.next_served(), new.version))
     state = load(tx, new.id)

@@ -44,6 +44,7 @@ from ropewalk.storage.sqlite.deploying import TWIST, VERSION, twist_record, vers
 from ropewalk.storage.sqlite.driver import Connection, Row
 from ropewalk.storage.sqlite.errors import translate
 from ropewalk.storage.sqlite.keys import DATA_KEY, DATA_KEYS, MASTER_KEY
+from ropewalk.storage.sqlite.options import SEALED
 from ropewalk.storage.sqlite.prefixes import after_prefix
 from ropewalk.storage.sqlite.recording import RECORD, RECORDED
 from ropewalk.storage.sqlite.recurring import RECURRING, recurring_record
@@ -125,6 +126,11 @@ class Reader:
     def live_uses(self, instance: str) -> list[Use]:
         """What of an instance names methods."""
         return [use_record(row) for statement in USES for row in self._rows(statement, (instance,))]
+
+    def sealed_options(self, instance: str) -> bytes | None:
+        """The secret options of an instance."""
+        row = self._row(SEALED, (instance,))
+        return None if row is None else row[0]
 
     # ── Keys ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 

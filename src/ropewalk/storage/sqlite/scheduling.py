@@ -43,7 +43,7 @@ _SAVE: Final = """
     WHERE id = ?
     """
 
-_DESTROY_KEY: Final = "DELETE FROM data_keys WHERE instance = ?"
+_DESTROY: Final = ("DELETE FROM data_keys WHERE instance = ?", "DELETE FROM secrets WHERE instance = ?")
 
 
 def load(tx: Transaction, instance: str) -> InstanceState:
@@ -96,7 +96,8 @@ def save(tx: Transaction, state: InstanceState, at: Micros) -> None:
         ),
     )
     if state.status == "gone":
-        tx.run(_DESTROY_KEY, (state.id,))
+        for statement in _DESTROY:
+            tx.run(statement, (state.id,))
 
 
 # ── What may run next, and when ───────────────────────────────────────────────────────────────────────────────────────────────

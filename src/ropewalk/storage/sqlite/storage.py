@@ -30,6 +30,7 @@ from ropewalk.storage.records import (
     NewDelivery,
     NewExecution,
     NewInstance,
+    NewOptions,
     NewVersion,
     Node,
     NumberedLogLine,
@@ -58,6 +59,7 @@ from ropewalk.storage.sqlite import (
     keys,
     lifecycle,
     nodes,
+    options,
     recording,
     settling,
     upgrading,
@@ -136,6 +138,14 @@ class SqliteStorage:
     async def live_uses(self, instance: str) -> list[Use]:
         """What of an instance names methods."""
         return self._read.live_uses(instance)
+
+    async def sealed_options(self, instance: str) -> bytes | None:
+        """An instance's secret options."""
+        return self._read.sealed_options(instance)
+
+    async def change_options(self, new: NewOptions) -> None:
+        """Replace an instance's options."""
+        await self._write(lambda tx: options.change_options(tx, new))
 
     async def behind(self, limit: int) -> list[Behind]:
         """Instances that were not offered their twist's latest version."""
