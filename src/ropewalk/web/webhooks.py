@@ -38,6 +38,9 @@ Send = Callable[[Message], Awaitable[None]]
 
 MIB: Final = 1024 * 1024
 
+HEAD: Final = 64 * 1024
+"""Most bytes of a request's URL and headers together."""
+
 
 class Bounds(Struct, frozen=True, kw_only=True):
     """What requests may take: bytes of one body and of all that are open, requests at once, seconds until a body is there, until the
@@ -130,6 +133,7 @@ class Webhooks:
         bounds = self.bounds
         if self.open > bounds.requests:
             raise Refused(503, "busy", f"more than {bounds.requests:,} requests are open", retry_after=1, early=True)
+        _check_head(scope)
         token, path = _place(scope)
         endpoint = await self._receiver.look_up(token)
         if endpoint is None:
@@ -282,6 +286,12 @@ class _Room:
 # ── Requests ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def _check_head(scope: Scope) -> None:
+    size = sum([len(name) + len(value) for name, value in scope["headers"]]) + len(scope["raw_path"]) + len(scope["query_string"])
+    if size > HEAD:
+        raise Refused(431, "headers", f"its headers and URL have {size:,} bytes and may have {HEAD:,}", early=True)
+
+
 def _place(scope: Scope) -> tuple[str, str]:
     """Return the token and what follows it, decoded."""
     rest = scope["raw_path"].decode("latin-1").partition(urls.PATH)[2]
@@ -317,6 +327,7 @@ _TYPES: Final = {
     408: "RequestTimeout",
     413: "PayloadTooLarge",
     429: "TooManyRequests",
+    431: "HeadersTooLarge",
     500: "ExecutionFailed",
     503: "Unavailable",
     504: "GatewayTimeout",
