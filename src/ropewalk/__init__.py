@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     )
     from ropewalk.sdk.execution import Execution as Execution
     from ropewalk.sdk.http import Response as Response
-    from ropewalk.sdk.marks import on as on, retry as retry
+    from ropewalk.sdk.marks import on as on
     from ropewalk.sdk.options import Options as Options
     from ropewalk.sdk.records import (
         Activity as Activity,
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     )
     from ropewalk.sdk.renames import renamed_from as renamed_from
     from ropewalk.sdk.secrets import Secret as Secret, secret as secret
-    from ropewalk.sdk.settings import Limits as Limits, RetryPolicy as RetryPolicy
+    from ropewalk.sdk.settings import Limits as Limits, RetryPolicy as RetryPolicy, retry as retry
     from ropewalk.sdk.tokens import Callback as Callback, TaskToken as TaskToken
     from ropewalk.sdk.tool import Tool as Tool
     from ropewalk.sdk.twist import Twist as Twist
@@ -56,12 +56,12 @@ _WHERE = {
     ),
     "ropewalk.sdk.execution": "Execution",
     "ropewalk.sdk.http": "Response",
-    "ropewalk.sdk.marks": "on retry",
+    "ropewalk.sdk.marks": "on",
     "ropewalk.sdk.options": "Options",
     "ropewalk.sdk.records": "Activity ActivityRef ActivityType Link NewActivity NewNote Note Page Priority",
     "ropewalk.sdk.renames": "renamed_from",
     "ropewalk.sdk.secrets": "Secret secret",
-    "ropewalk.sdk.settings": "Limits RetryPolicy",
+    "ropewalk.sdk.settings": "Limits RetryPolicy retry",
     "ropewalk.sdk.tokens": "Callback TaskToken",
     "ropewalk.sdk.tool": "Tool",
     "ropewalk.sdk.twist": "Twist",

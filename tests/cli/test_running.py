@@ -430,3 +430,63 @@ def test_recurring_tasks_are_listed_and_cancelled(tmp_path: Path) -> None:
     assert "1 recurring task of instance" in cli.refused("deploy", "recurs.py").message
     assert cli.json("cancel", poll["id"][:10]) == {"task": poll["id"], "status": "cancelled"}
     assert [row["key"] for row in cli.json("tasks")] == ["report"]
+
+
+FAILING = """
+from ropewalk import RetryPolicy, Twist
+
+class Failing(Twist):
+    retry = RetryPolicy(attempts=1)
+
+    async def begin(self) -> None:
+        for number in range(5):
+            await self.run_task(self.fail, number)
+
+    async def fail(self, number: int) -> None:
+        if not await self.get("mended", bool):
+            raise LookupError(str(number))
+        await self.set(f"done:{number}", True)
+
+    async def mend(self) -> None:
+        await self.set("mended", True)
+"""
+
+
+def test_dead_executions_are_retried_in_bulk(tmp_path: Path) -> None:
+    cli = Cli(tmp_path)
+    cli.json("deploy", cli.write(FAILING, "failing.py"))
+    cli.json("activate", "failing", "--wait")
+    cli.json("invoke", "failing", "begin")
+    cli.json("drain", "--until-idle")
+    (told,) = cli.json("activities")
+    assert (told["title"], told["notes"]) == ("failing: 5 executions have failed for good", 1)
+    cli.json("invoke", "failing", "mend")
+    wanted = ("retry", "--twist", "failing", "--method", "fail", "--error", "LookupError", "--since", "1h")
+    dry = cli.json(*wanted, "--dry-run")
+    assert (dry["count"], dry["dry_run"]) == (5, True)
+    assert cli.json("retry", "--instance", "failing", "--status", "failed") == {
+        "count": 0,
+        "executions": [],
+        "skipped": [],
+        "dry_run": False,
+    }
+    done = cli.json(*wanted)
+    assert (done["executions"], done["skipped"], done["dry_run"]) == (dry["executions"], [], False)
+    cli.json("drain", "--until-idle")
+    assert cli.json("store", "keys", "failing", "--prefix", "done:") == [f"done:{number}" for number in range(5)]
+    assert "0 executions queued again" in cli.run("retry", "--status", "dead").err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "why"),
+    [
+        ([], 2, "name one EXECUTION"),
+        (["abc", "--status", "dead"], 2, "name one EXECUTION"),
+        (["--since", "yesterday"], 2, "neither a duration"),
+        (["--twist", "nobody"], 1, "no twist 'nobody'"),
+    ],
+)
+def test_what_cannot_be_retried_in_bulk(cli: Cli, words: list[str], code: int, why: str) -> None:
+    refused = cli.refused("retry", *words)
+    assert refused.code == code
+    assert why in refused.message

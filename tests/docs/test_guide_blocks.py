@@ -16,6 +16,7 @@ import pytest
 import pytest_asyncio
 
 from ropewalk.sandbox.source import ForkSource
+from ropewalk.wire.control import RetryInfo
 from tests.docs.blocks import ROOT, blocks, module
 from tests.harness.runtime import Runtime, open_runtime
 from tests.harness.web import Asked, Web
@@ -144,6 +145,15 @@ async def test_a_digest_recurs_until_it_is_stopped(guide: Guide) -> None:
     assert await guide.runtime.get(instance, "seen") == 2
     await guide.runtime.invoke(instance, "stop")
     assert {one.key for one in await guide.runtime.storage.recurring(instance)} == {"write_up", "tidy_up"}
+
+
+async def test_patience_is_a_method_s_own(guide: Guide) -> None:
+    instance = await guide.run("patient")
+    version = await guide.runtime.storage.version((await guide.runtime.instance(instance)).twist)
+    assert version is not None
+    policies = {method.name: method.retry for method in version.manifest.methods}
+    assert policies["fetch_export"] == RetryInfo(attempts=1000, first=2.0, maximum=600.0)
+    assert policies["book"] == RetryInfo(attempts=8, first=2.0, maximum=600.0, ordered=True)
 
 
 # ── Batches ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────

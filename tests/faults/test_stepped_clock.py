@@ -129,3 +129,48 @@ async def test_the_node_keeps_its_leases_whatever_the_wall_clock_does(runtime: R
     assert len(await runtime.get(instance, "order")) == 4
     assert [one.lost for one in await runtime.executions(instance)] == [0] * len(await runtime.executions(instance))
     await whole(runtime)
+
+
+RECURS = """
+from ropewalk import Priority, Twist
+
+class Recurs(Twist):
+    async def activate(self, priority: Priority) -> None:
+        await self.schedule_recurring("k", self.tick, every=600)
+
+    async def tick(self) -> None:
+        await self.set("ticks", await self.get("ticks", int, default=0) + 1)
+"""
+
+
+async def test_what_recurs_comes_back_from_a_clock_that_was_years_ahead(runtime: Runtime) -> None:
+    instance = await runtime.run(RECURS)
+    runtime.clock.step(seconds=10 * 365 * 24 * HOUR)
+    await runtime.drain()
+    assert await runtime.get(instance, "ticks") == 1
+    runtime.clock.step(seconds=-10 * 365 * 24 * HOUR)
+
+    async def goes_on() -> bool:
+        (one,) = await runtime.storage.recurring(instance)
+        return one.next < runtime.clock.now() + 600_000_000
+
+    await eventually(goes_on, "the node to see that the clock was set back")
+    runtime.clock.step(seconds=600)
+    await runtime.drain()
+    assert await runtime.get(instance, "ticks") == 2
+    await whole(runtime)
+
+
+async def test_what_recurs_runs_no_tick_twice_over_an_hours_step_back(runtime: Runtime) -> None:
+    instance = await runtime.run(RECURS)
+    runtime.clock.step(seconds=600)
+    await runtime.drain()
+    runtime.clock.step(seconds=-HOUR)
+    for _ in range(6):
+        runtime.clock.step(seconds=600)
+        await runtime.drain()
+    assert await runtime.get(instance, "ticks") == 1
+    runtime.clock.step(seconds=600)
+    await runtime.drain()
+    assert await runtime.get(instance, "ticks") == 2
+    await whole(runtime)

@@ -192,8 +192,12 @@ class Runtime:
         return list(reversed(await self.storage.activities(ActivityQuery(limit=None))))
 
     async def titles(self) -> list[str]:
-        """Return the titles of all activities, sorted."""
-        return sorted(one.activity.title for one in await self.activities())
+        """Return the titles of all activities that twists made, sorted."""
+        return sorted(one.activity.title for one in await self.activities() if one.twist is not None)
+
+    async def told(self) -> list[str]:
+        """Return the titles of what the runtime itself tells people, oldest first."""
+        return [one.activity.title for one in await self.activities() if one.twist is None]
 
     async def notes(self, activity: str) -> list[NoteRecord]:
         """Return the notes of an activity, oldest first."""

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, strategies as st
 from msgspec.structs import replace
 
-from ropewalk.queue.retries import DEACTIVATION_TIME, Failure, delay, verdict
-from ropewalk.storage.records import ErrorInfo, Execution, Rank
+from ropewalk.queue.retries import DEACTIVATION_TIME, Failure, delay, lost, verdict
+from ropewalk.storage.records import LOST_FOR_GOOD, ErrorInfo, Execution, Rank
 from ropewalk.wire.control import RetryInfo
 from ropewalk.wire.messages import Raised, Target
 
@@ -87,6 +87,19 @@ def test_retry_waits_as_long_as_it_says() -> None:
 def test_retry_after_is_the_least_wait() -> None:
     assert delay(Failure(type="HTTPStatusError", kind="retry_at_least", after=30.0), POLICY, 1, 1.0) == 30.0
     assert delay(Failure(type="HTTPStatusError", kind="retry_at_least", after=0.5), POLICY, 3, 1.0) == 4.0
+
+
+def test_a_server_that_asks_for_very_long_is_asked_again_after_a_day() -> None:
+    assert delay(Failure(type="HTTPStatusError", kind="retry_at_least", after=10.0**7), POLICY, 1, 1.0) == 86_400.0
+
+
+def test_what_the_host_could_not_see_through_comes_back_ever_later_and_is_set_aside_in_the_end() -> None:
+    waits = [(lost(replace(TASK, lost=count), POLICY, NOW, 1.0).run_at or 0) - NOW for count in range(LOST_FOR_GOOD - 1)]
+    assert waits[:4] == [500_000, 1_000_000, 2_000_000, 4_000_000]
+    assert waits[-1] == 300_000_000
+    assert 3000e6 < sum(waits) < 4000e6
+    judged = lost(replace(TASK, lost=LOST_FOR_GOOD - 1), POLICY, NOW, 1.0)
+    assert (judged.status, judged.counted) == ("dead", False)
 
 
 def test_deactivation_is_over_within_a_minute() -> None:

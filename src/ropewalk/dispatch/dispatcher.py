@@ -201,7 +201,7 @@ class Dispatcher:
         outcome = await self._invoke(claim, loaded)
         self._count(outcome.ending)
         goes_on = not self._stopping and self._host.clock.boottime() < until
-        following = await self._settler.settle(outcome, loaded.manifest.retry, claim_next=goes_on)
+        following = await self._settler.settle(outcome, loaded.retry_of(claim.execution.target), claim_next=goes_on)
         self._settled(claim.execution.id)
         return following
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections.abc import Callable
 
 from msgspec.structs import replace
 
 from ropewalk.clock import Clock, Micros
 from ropewalk.dispatch.outcome import Cancelled, Failed, Fenced, Lost, Outcome, Succeeded, described
-from ropewalk.queue.retries import Failure, verdict
+from ropewalk.queue.retries import Failure, lost, verdict
 from ropewalk.storage.interface import DoesNotApply, Fenced as LeaseLost, Storage, StorageFull, StorageUnavailable
 from ropewalk.storage.records import Attempt, Claim, ErrorInfo, Settlement, Verdict
 from ropewalk.wire.control import RetryInfo
@@ -27,28 +28,34 @@ PATIENCE = 30.0
 
 _PAUSE = 0.5
 
-LOST_PAUSE: Micros = 500_000
-"""How long an execution that this node could not see through waits before it is tried again."""
-
 
 class Settler:
-    """Settles attempts on behalf of one node."""
+    """Settles attempts on behalf of one node.
 
-    def __init__(self, storage: Storage, clock: Clock, node: str) -> None:
+    Args:
+        storage: where they are settled.
+        clock: what time it is.
+        node: this node's id.
+        chance: gives numbers from 0 to 1, by which waits differ.
+    """
+
+    def __init__(self, storage: Storage, clock: Clock, node: str, chance: Callable[[], float] = random.random) -> None:
         self._storage = storage
         self._clock = clock
         self._node = node
+        self._chance = chance
 
     async def settle(self, outcome: Outcome, policy: RetryInfo, *, claim_next: bool) -> Claim | None:
         """Settle an attempt and return the instance's next claim, if one came with it."""
         if isinstance(outcome.ending, Fenced):
             return None
         try:
-            return await self._store(self._settlement(outcome, policy, claim_next=claim_next), policy)
+            return await self._store(self._settlement(outcome, policy, claim_next=claim_next), outcome, policy)
         except DoesNotApply as error:
             text = f"the work could not be committed, and is done again: {error}"
             conflict = Failed(Failure(type="conflict", kind="retry", after=0.0), ErrorInfo(type="conflict", message=text))
-            return await self._store(self._settlement(replace(outcome, ending=conflict), policy, claim_next=claim_next), policy)
+            outcome = replace(outcome, ending=conflict)
+            return await self._store(self._settlement(outcome, policy, claim_next=claim_next), outcome, policy)
 
     def _settlement(self, outcome: Outcome, policy: RetryInfo, *, claim_next: bool) -> Settlement:
         claim, now = outcome.claim, self._clock.now()
@@ -66,7 +73,7 @@ class Settler:
                 status=status,
                 error=error,
             ),
-            verdict=_judged(outcome, policy, now),
+            verdict=_judged(outcome, policy, now, self._chance()),
             effects=outcome.effects if status == "succeeded" else [],
             logs=outcome.logs,
             claim_next=claim_next,
@@ -74,7 +81,7 @@ class Settler:
             record=outcome.record,
         )
 
-    async def _store(self, settlement: Settlement, policy: RetryInfo) -> Claim | None:
+    async def _store(self, settlement: Settlement, outcome: Outcome, policy: RetryInfo) -> Claim | None:
         """Store a settlement, waiting for storage that cannot take it now."""
         give_up_at = self._clock.boottime() + PATIENCE
         while True:
@@ -85,31 +92,32 @@ class Settler:
             except (StorageFull, StorageUnavailable) as error:
                 log.warning("execution %s cannot be settled yet: %s", settlement.execution, error)
                 if settlement.effects and self._clock.boottime() > give_up_at:
-                    settlement = _as_lost(settlement, policy, str(error))
+                    judged = lost(outcome.claim.execution, policy, settlement.at, self._chance())
+                    settlement = _as_lost(settlement, judged, str(error))
                 await asyncio.sleep(_PAUSE)
 
 
-def _judged(outcome: Outcome, policy: RetryInfo, now: Micros) -> Verdict:
+def _judged(outcome: Outcome, policy: RetryInfo, now: Micros, chance: float) -> Verdict:
     """Return what becomes of the execution."""
     match outcome.ending:
         case Succeeded(result):
             return Verdict(status="succeeded", result=result)
         case Failed(failure):
             spent = outcome.claim.spent + outcome.usage.finished_at - outcome.usage.started_at
-            return verdict(outcome.claim.execution, failure, policy, now, random.random(), spent)  # noqa: S311 — jitter, no secret
+            return verdict(outcome.claim.execution, failure, policy, now, chance, spent)
         case Cancelled():
             return Verdict(status="cancelled")
         case Lost() | Fenced():
-            return Verdict(status="retrying", run_at=now + LOST_PAUSE, ordered=policy.ordered, counted=False)
+            return lost(outcome.claim.execution, policy, now, chance)
 
 
-def _as_lost(settlement: Settlement, policy: RetryInfo, why: str) -> Settlement:
+def _as_lost(settlement: Settlement, judged: Verdict, why: str) -> Settlement:
     """Return the settlement of the same attempt as one that its node lost, without effects."""
     error = ErrorInfo(type="node_lost", message=f"the work could not be stored: {why}")
     return replace(
         settlement,
         attempt=replace(settlement.attempt, status="lost", error=error),
-        verdict=Verdict(status="retrying", run_at=settlement.at + LOST_PAUSE, ordered=policy.ordered, counted=False),
+        verdict=judged,
         effects=[],
         claim_next=False,
         record=None,

@@ -11,7 +11,8 @@ from msgspec.structs import replace
 from ropewalk.sandbox.interface import Image, Limits
 from ropewalk.storage.interface import Storage, StorageUnusable
 from ropewalk.storage.records import Claim, Version
-from ropewalk.wire.control import Manifest
+from ropewalk.wire.control import Manifest, RetryInfo
+from ropewalk.wire.messages import Target
 
 _KEPT = 256
 
@@ -22,6 +23,11 @@ class LoadedVersion(Struct, frozen=True, kw_only=True):
     image: Image
     manifest: Manifest
     limits: Limits
+    retries: dict[tuple[str, str], RetryInfo] = {}
+
+    def retry_of(self, target: Target) -> RetryInfo:
+        """Return the retry policy of a method: its own, or the twist's."""
+        return self.retries.get((target.ns, target.method), self.manifest.retry)
 
     def within(self, wall: float) -> LoadedVersion:
         """Return the same with no more than so many seconds of wall time."""
@@ -88,4 +94,14 @@ class Versions:
             network=any(tool.kind == "Network" for tool in manifest.tools),
             import_memory=self._import_memory,
         )
-        return LoadedVersion(image=image, manifest=manifest, limits=limits)
+        return LoadedVersion(image=image, manifest=manifest, limits=limits, retries=_own_policies(manifest))
+
+
+def _own_policies(manifest: Manifest) -> dict[tuple[str, str], RetryInfo]:
+    """Return the policies of those methods that have one of their own, by namespace and every name that they have or had."""
+    return {
+        (method.ns, name): method.retry
+        for method in manifest.methods
+        if method.retry is not None
+        for name in (method.name, *method.renamed_from)
+    }

@@ -26,12 +26,12 @@ from ropewalk.guest.plan import LIFECYCLE, OPTIONS_CHANGED, TOOLS_DEEP, Plan, To
 from ropewalk.guest.raised import message_of, traceback_of
 from ropewalk.guest.randomness import note_generators, stop_noting
 from ropewalk.sdk.checks import seconds
-from ropewalk.sdk.marks import retry_of, schedules_of
+from ropewalk.sdk.marks import schedules_of
 from ropewalk.sdk.methods import Method, methods_of
 from ropewalk.sdk.options import Options, option_fields, secret_spec
 from ropewalk.sdk.renames import former_names
 from ropewalk.sdk.secrets import Secret
-from ropewalk.sdk.settings import Limits, RetryPolicy
+from ropewalk.sdk.settings import Limits, RetryPolicy, retry_of
 from ropewalk.sdk.tool import BuiltIn, Tool, given_options
 from ropewalk.sdk.twist import Twist
 from ropewalk.sdk.unit import Unit
@@ -248,7 +248,7 @@ def _check_unit(cls: type[Unit]) -> None:
                 _check_called(cls, name, value)
             if schedules_of(value):
                 _check_scheduled(cls, name, value)
-            if retry_of(value) is not None and not inspect.iscoroutinefunction(value):
+            if retry_of(value, RetryPolicy()) is not None and not inspect.iscoroutinefunction(value):
                 raise BadTwist(f"{_place(value)}{cls.__name__}.{name} has @retry and is not async: only async methods run again")
             own = f"{base.__qualname__}.{name}"  # a class written there is no tool that lacks its parentheses
             if isinstance(value, type) and issubclass(value, Tool | BuiltIn) and value.__qualname__ != own:
@@ -468,7 +468,7 @@ def _describe(plan: Plan) -> Manifest:
         python=".".join(map(str, sys.version_info[:3])),
         cls=cls.__name__,
         description=inspect.cleandoc(cls.__doc__ or "")[:DESCRIPTION_LIMIT].encode(errors="replace").decode(),
-        methods=[_method_info(ns, method) for ns, unit in units for method in methods_of(unit).values()],
+        methods=[_method_info(ns, method, cls.retry) for ns, unit in units for method in methods_of(unit).values()],
         schedules=[found for ns, unit in units for method in methods_of(unit).values() for found in _schedule_infos(ns, method)],
         tools=[_tool_info(tool) for tool in tools],
         options=[] if plan.options is None else [option_info(plan.options, field) for field in option_fields(plan.options)],
@@ -491,9 +491,9 @@ def _schedule_infos(ns: str, method: Method) -> Iterator[ScheduleInfo]:
         )
 
 
-def _method_info(ns: str, method: Method) -> MethodInfo:
+def _method_info(ns: str, method: Method, retry: RetryPolicy) -> MethodInfo:
     parameters = method.signature.parameters.values()
-    policy = retry_of(method.function)
+    policy = retry_of(method.function, retry)
     return MethodInfo(
         ns=ns,
         name=method.name,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from ropewalk.clock import Micros
-from ropewalk.storage.records import Execution, Rank, Verdict
+from ropewalk.storage.records import LOST_FOR_GOOD, Execution, Rank, Verdict
 from ropewalk.wire.control import RetryInfo
 from ropewalk.wire.messages import Raised
 
@@ -24,7 +24,13 @@ DEACTIVATION_TIME: Micros = 50_000_000
 does not count, nor does the time for which no node runs."""
 
 LONGEST_WAIT = 366 * 86_400.0
-"""Seconds that a guest may ask to wait; a longer or senseless wait is as if it had asked for none."""
+"""Seconds that a guest may ask to wait: a longer wait is cut to that, and a senseless one is as if it had asked for none."""
+
+LONGEST_RETRY_AFTER = 86_400.0
+"""Seconds beyond which a server's Retry-After is not heeded: it may be wrong, or mean harm."""
+
+LOST_FIRST, LOST_MAXIMUM = 0.5, 300.0
+"""Seconds from which, and to which, the waits grow between attempts that the host itself could not see through."""
 
 
 class Failure(Struct, frozen=True, kw_only=True):
@@ -42,8 +48,8 @@ class Failure(Struct, frozen=True, kw_only=True):
         """Return the failure that the guest reports: out of memory is a limit, everything else is what it says."""
         if raised.type == "memory_limit":
             return cls(type=raised.type, kind="limit")
-        sane = raised.after is not None and 0 <= raised.after <= LONGEST_WAIT
-        return cls(type=raised.type, kind=raised.kind, after=raised.after if sane else None)
+        sane = raised.after is not None and raised.after >= 0
+        return cls(type=raised.type, kind=raised.kind, after=min(raised.after or 0.0, LONGEST_WAIT) if sane else None)
 
 
 def verdict(execution: Execution, failure: Failure, policy: RetryInfo, now: Micros, jitter: float, spent: Micros = 0) -> Verdict:
@@ -52,7 +58,7 @@ def verdict(execution: Execution, failure: Failure, policy: RetryInfo, now: Micr
     Args:
         execution: as it was claimed, so that `tries` does not count this attempt and `error` is that of the one before.
         failure: why.
-        policy: the twist's.
+        policy: the method's own, or its twist's.
         now: wall time.
         jitter: a random number from 0 to 1.
         spent: of a `deactivate`, the wall time that its attempts have taken, this one too.
@@ -80,7 +86,19 @@ def delay(failure: Failure, policy: RetryInfo, tries: int, jitter: float) -> flo
     if failure.kind == "retry" and failure.after is not None:
         return max(0.0, failure.after)
     waited = jitter * min(policy.maximum, policy.first * 2.0 ** min(tries - 1, 60))
-    return max(waited, failure.after or 0.0) if failure.kind == "retry_at_least" else waited
+    return max(waited, min(failure.after or 0.0, LONGEST_RETRY_AFTER)) if failure.kind == "retry_at_least" else waited
+
+
+def lost(execution: Execution, policy: RetryInfo, now: Micros, jitter: float) -> Verdict:
+    """Return what becomes of `execution`, whose newest attempt this host could not see through: no process, or no disk.
+
+    It does not count by the policy; but what is lost `LOST_FOR_GOOD` times, nodes that died with it included, is set aside. By the waits
+    between them that takes about an hour of nothing else.
+    """
+    if execution.lost + 1 >= LOST_FOR_GOOD:
+        return Verdict(status="dead", counted=False)
+    wait = (0.5 + jitter / 2) * min(LOST_MAXIMUM, LOST_FIRST * 2.0**execution.lost)
+    return Verdict(status="retrying", run_at=now + round(wait * 1e6), ordered=policy.ordered, counted=False)
 
 
 def _is_waited_for(execution: Execution) -> bool:

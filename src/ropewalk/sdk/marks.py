@@ -1,4 +1,4 @@
-"""Decorators of methods: `@on.schedule(...)` and `@retry(...)`. They mark the function and change nothing about it.
+"""`on`: decorators that say what a method is called for. They mark the function and change nothing about it.
 
 What they say goes into the manifest at deploy, and is checked there; from then on that rules.
 """
@@ -12,17 +12,15 @@ from typing import Any, Final, TypeVar
 from msgspec import Struct
 
 from ropewalk.sdk.checks import check_catch_up, check_text, positive_seconds
-from ropewalk.sdk.settings import RetryPolicy
+from ropewalk.sdk.settings import retry
 from ropewalk.wire.messages import CatchUp
 
-AnyCoroutineT = TypeVar("AnyCoroutineT", bound=Callable[..., Coroutine[Any, Any, Any]])
 UnitT = TypeVar("UnitT")
 
 ScheduleHandler = Callable[[UnitT], Coroutine[Any, Any, None]]
 """An async method that takes nothing and returns nothing."""
 
-_SCHEDULES: Final = "_ropewalk_schedules"
-_RETRY: Final = "_ropewalk_retry"
+_SCHEDULES: Final = "__ropewalk_schedules__"
 
 
 class Schedule(Struct, frozen=True, kw_only=True):
@@ -35,7 +33,9 @@ class Schedule(Struct, frozen=True, kw_only=True):
 
 
 class On:
-    """`on`: what a method is called for."""
+    """`on`: what a method is called for, and how it is retried."""
+
+    retry = staticmethod(retry)
 
     @staticmethod
     def schedule(
@@ -76,26 +76,7 @@ class On:
 on: Final = On()
 
 
-def retry(
-    *, attempts: int = 5, first: float | timedelta = 1.0, maximum: float | timedelta = 300.0, ordered: bool = False
-) -> Callable[[AnyCoroutineT], AnyCoroutineT]:
-    """Give a method a `RetryPolicy` of its own, whatever its twist's is; the arguments are that's."""
-    policy = RetryPolicy(attempts=attempts, first=first, maximum=maximum, ordered=ordered)
-
-    def mark(method: AnyCoroutineT) -> AnyCoroutineT:
-        setattr(method, _RETRY, policy)
-        return method
-
-    return mark
-
-
 def schedules_of(method: object) -> tuple[Schedule, ...]:
     """Return what `@on.schedule` said of a method, the outermost decorator's first."""
     found: tuple[Schedule, ...] = getattr(method, _SCHEDULES, ())
-    return found
-
-
-def retry_of(method: object) -> RetryPolicy | None:
-    """Return what `@retry` said of a method."""
-    found: RetryPolicy | None = getattr(method, _RETRY, None)
     return found

@@ -236,11 +236,19 @@ class Node:
                 await self._membership.bury_the_dead()
                 await self._dispatcher.check_leases()
                 await self._service.roll_out()
+                await self._look_at_the_clock()
                 removed = await self._remove_some()
             except StorageError as error:
                 log.warning("housekeeping waits: %s", error)
                 removed = 0
             await asyncio.sleep(_HOUSEKEEPING if removed < _REMOVED_AT_ONCE else _BETWEEN_BATCHES)
+
+    async def _look_at_the_clock(self) -> None:
+        """Have what recurs go on from now, where the clock was set back so far that its next time would be long in coming."""
+        moved = await self._service.storage.rearm_recurring(self._service.clock.now())
+        if moved:
+            log.warning("the clock was set back: %d recurring tasks go on from now", moved)
+            self.wake()
 
     async def _remove_some(self) -> int:
         """Remove a batch of each thing whose time is over; returns how much of the largest there was."""

@@ -30,6 +30,7 @@ from ropewalk.storage.records import (
     Delivery,
     Execution,
     ExecutionQuery,
+    FailureQuery,
     Finding,
     Instance,
     InstanceStatus,
@@ -297,6 +298,12 @@ class Storage(Protocol):
         """End what recurs, by its id, with those of its runs that wait for their start; False when there is none."""
         ...
 
+    async def rearm_recurring(self, at: Micros) -> int:
+        """Have what recurs go on from now where the clock was set back and its next tick lies more than a day after the one that now
+        follows; returns how many there were. Cheap where the clock was not set back.
+        """
+        ...
+
     async def task_of_key(self, instance: str, ns: str, key: str) -> str | None:
         """The id of the task that holds a key: one that waits and was never started."""
         ...
@@ -317,6 +324,10 @@ class Storage(Protocol):
         """Queue a dead, failed or backing-off execution again, with its attempts counted anew. An activation's makes its failed
         instance `activating`. Raises DoesNotApply when it is none of these.
         """
+        ...
+
+    async def failures(self, query: FailureQuery) -> list[str]:
+        """The ids of executions that may be retried, oldest first."""
         ...
 
     async def cancel(self, execution: str, at: Micros) -> bool:

@@ -25,6 +25,9 @@ class Kept(Struct, frozen=True, kw_only=True):
 ExecutionStatus = Literal["queued", "running", "retrying", "succeeded", "failed", "dead", "cancelled"]
 InstanceStatus = Literal["activating", "active", "suspended", "failed", "deactivating"]
 
+LOST_FOR_GOOD = 20
+"""Times that an execution may be lost with its node before it is set aside: it may be what kills the nodes."""
+
 PENDING: tuple[ExecutionStatus, ...] = ("queued", "running", "retrying")
 """Statuses of executions that are not over."""
 
@@ -651,6 +654,19 @@ class ExecutionQuery(Kept, frozen=True, kw_only=True):
     instance: str | None = None
     status: ExecutionStatus | None = None
     limit: int | None = None
+
+
+class FailureQuery(Kept, frozen=True, kw_only=True):
+    """Which of the executions that `retry` takes, oldest first. `status` is one of dead, failed and retrying; `since` bounds when the
+    last attempt ended.
+    """
+
+    status: ExecutionStatus
+    instance: str | None = None
+    twist: str | None = None
+    method: str | None = None
+    error: str | None = None
+    since: Micros | None = None
 
 
 class LogQuery(Kept, frozen=True, kw_only=True):

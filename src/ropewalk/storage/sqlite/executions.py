@@ -12,7 +12,7 @@ from ropewalk.storage.sqlite.attempts import break_off, end_execution, running_o
 from ropewalk.storage.sqlite.committer import Transaction
 from ropewalk.storage.sqlite.lifecycle import attempt_failed, execution_over
 from ropewalk.storage.sqlite.logs import keep_logs
-from ropewalk.storage.sqlite.recurring import RECURRING, drop_recurring, recurring_record
+from ropewalk.storage.sqlite.recurring import RECURRING, drop_recurring, go_on_from, recurring_record
 from ropewalk.storage.sqlite.rows import InstanceState
 from ropewalk.storage.sqlite.scheduling import add_execution, cancel_waiting, load, load_if_there, promote_due, save
 
@@ -146,6 +146,16 @@ def cancel_recurring(tx: Transaction, recurring: str, at: Micros) -> bool:
         cancel_waiting(tx, state, number, size, at)
     save(tx, state, at)
     return True
+
+
+def rearm_recurring(tx: Transaction, instance: str, at: Micros) -> int:
+    """Have what recurs of an instance go on from now where the clock was set back far; returns how many there were."""
+    state = load_if_there(tx, instance)
+    if state is None:
+        return 0
+    moved = go_on_from(tx, state, at)
+    save(tx, state, at)
+    return moved
 
 
 # ── Logs ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -9,7 +9,7 @@ from typing import Final
 import apsw
 
 from ropewalk.clock import Micros
-from ropewalk.storage.records import ErrorInfo, ExecutionStatus, Node, Rank
+from ropewalk.storage.records import LOST_FOR_GOOD, ErrorInfo, ExecutionStatus, Node, Rank
 from ropewalk.storage.sqlite.attempts import Running, break_off, end_execution, running_of
 from ropewalk.storage.sqlite.committer import Transaction
 from ropewalk.storage.sqlite.connection import open_heart
@@ -17,9 +17,7 @@ from ropewalk.storage.sqlite.errors import translate
 from ropewalk.storage.sqlite.lifecycle import attempt_failed, execution_over, is_superseded
 from ropewalk.storage.sqlite.rows import InstanceState, error_text
 from ropewalk.storage.sqlite.scheduling import give_back, load, save
-
-LOST_FOR_GOOD: Final = 20
-"""Times that an execution may be lost with its node before it is set aside: it may be what kills the nodes."""
+from ropewalk.storage.sqlite.telling import tell_of_failure
 
 _REGISTER: Final = """
     INSERT INTO nodes (id, boot, expires, started_at) VALUES (?, ?, ?, ?)
@@ -85,6 +83,7 @@ def _lose(tx: Transaction, state: InstanceState, running: Running, at: Micros) -
         tx.run("UPDATE executions SET lost = lost + 1 WHERE n = ?", (running.n,))
         end_execution(tx, state, running, status, error, at)
         execution_over(state, running.trigger, running.version, status, error)
+        tell_of_failure(tx, state, running.n, running.id, running.rank, status, error, at)
         return
     rank = min(running.rank, Rank.RETURNING)
     first = tx.value(_FIRST_IN_LINE, (state.id, rank))

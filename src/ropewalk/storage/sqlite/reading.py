@@ -22,6 +22,7 @@ from ropewalk.storage.records import (
     Delivery,
     Execution,
     ExecutionQuery,
+    FailureQuery,
     Instance,
     InstanceStatus,
     LogLine,
@@ -38,6 +39,7 @@ from ropewalk.storage.records import (
     Webhook,
     Workload,
 )
+from ropewalk.storage.recurrence import set_back
 from ropewalk.storage.sqlite import workspace
 from ropewalk.storage.sqlite.deliveries import DELIVERIES, ONE_DELIVERY, delivery_record
 from ropewalk.storage.sqlite.deploying import TWIST, VERSION, twist_record, version_record
@@ -47,7 +49,7 @@ from ropewalk.storage.sqlite.keys import DATA_KEY, DATA_KEYS, MASTER_KEY
 from ropewalk.storage.sqlite.options import SEALED
 from ropewalk.storage.sqlite.prefixes import after_prefix
 from ropewalk.storage.sqlite.recording import RECORD, RECORDED
-from ropewalk.storage.sqlite.recurring import RECURRING, recurring_record
+from ropewalk.storage.sqlite.recurring import LOOKED_AT_LATER, RECURRING, recurring_record
 from ropewalk.storage.sqlite.rows import ATTEMPT, EXECUTION, INSTANCE, InstanceState, attempt_record, execution_record
 from ropewalk.storage.sqlite.upgrading import BEHIND, UPGRADES
 from ropewalk.storage.sqlite.uses import USES, use_record
@@ -194,10 +196,28 @@ class Reader:
         row = self._row(_TASK_OF_KEY, (instance, ns, key))
         return None if row is None else row[0]
 
+    def failures(self, query: FailureQuery) -> list[str]:
+        """The ids of executions that may be retried, oldest first."""
+        ns, _, method = (query.method or "").rpartition(".")
+        wanted = {
+            "status": query.status,
+            "instance": query.instance,
+            "twist": query.twist,
+            "error": query.error,
+            "since": query.since,
+        }
+        rows = self._rows(_FAILURES, {**wanted, "ns": ns, "method": method or None})  # type: ignore[arg-type]
+        return [id_ for (id_,) in rows]
+
     def recurring(self, instance: str | None) -> list[Recurring]:
         """What recurs, newest first."""
         rows = self._rows(_RECURRING, {"instance": instance})  # type: ignore[arg-type]
         return [recurring_record(row) for row in rows]
+
+    def to_be_rearmed(self, at: Micros) -> list[str]:
+        """Instances with something that recurs and that a clock, set back since, has put off for long."""
+        later = [recurring_record(row) for row in self._rows(LOOKED_AT_LATER, (at,))]
+        return sorted({one.instance for one in later if set_back(one.recurrence, one.next, at) is not None})
 
     def attempts(self, execution: str) -> list[Attempt]:
         """The ended attempts of an execution, oldest first."""
@@ -434,6 +454,14 @@ def _tasks_statements(condition: str) -> tuple[str, str, str]:
 
 _TASKS: Final = _tasks_statements("AND :instance IS NULL")
 _TASKS_OF_INSTANCE: Final = _tasks_statements("AND e.instance = :instance AND i.id = :instance")
+
+_FAILURES: Final = f"""
+    SELECT e.id FROM executions e CROSS JOIN instances i ON i.id = e.instance
+    WHERE e.status = :status AND {_THERE} AND (:instance IS NULL OR e.instance = :instance) AND (:twist IS NULL OR i.twist = :twist)
+    AND (:method IS NULL OR (e.target_ns = :ns AND e.method = :method)) AND (:error IS NULL OR e.error ->> 'type' = :error)
+    AND (:since IS NULL OR coalesce(e.finished_at, (SELECT max(finished_at) FROM attempts WHERE execution = e.n), e.queued_at) >= :since)
+    ORDER BY e.n
+    """
 
 _RECURRING: Final = f"""
     SELECT {RECURRING} FROM recurring WHERE (:instance IS NULL OR instance = :instance)

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from ropewalk.clock import Micros
 from ropewalk.storage.interface import DoesNotApply
 from ropewalk.storage.records import PENDING, NewExecution, PutRecurring, Recurring
-from ropewalk.storage.recurrence import NEVER, Recurrence, Turn, recurrence, set_back, turn
+from ropewalk.storage.recurrence import Recurrence, Turn, recurrence, set_back, turn
 from ropewalk.storage.sqlite.committer import Transaction
 from ropewalk.storage.sqlite.driver import Row
 from ropewalk.storage.sqlite.inserting import insert_execution
@@ -70,7 +70,7 @@ _COME: Final = f"""
     """
 
 _TURNED: Final = """
-    UPDATE recurring SET next = ?, owed = ?, last = ?, last_at = ?, runs = runs + ?, skipped = skipped + ?, missed = missed + ?
+    UPDATE recurring SET next = ?, owed = ?, last = ?, last_at = ?, runs = runs + ?, skipped = skipped + ?, missed = missed + ?, looked_at = ?
     WHERE id = ?
     """
 
@@ -129,7 +129,7 @@ def _queue_runs(tx: Transaction, state: InstanceState, one: Recurring, found: Tu
             at=at,
         )
         insert_execution(tx, state, run, None, tick)
-    tx.run(_TURNED, (found.next, found.owed, last, last_at, len(found.runs), found.skipped, found.missed, one.id))
+    tx.run(_TURNED, (found.next, found.owed, last, last_at, len(found.runs), found.skipped, found.missed, at, one.id))
 
 
 # ── Asking for it, and ending it ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -137,7 +137,7 @@ def _queue_runs(tx: Transaction, state: InstanceState, one: Recurring, found: Tu
 _FIND: Final = f"SELECT {RECURRING} FROM recurring WHERE instance = ? AND ns = ? AND declared = ? AND key = ?"
 
 _PUT: Final = f"""
-    INSERT INTO recurring ({RECURRING}) VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, NULL, 0, 0, 0, ?, ?, ?, ?, ?)
+    INSERT INTO recurring ({RECURRING}, looked_at) VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, NULL, 0, 0, 0, ?, ?, ?, ?, ?, ?)
     """
 
 _DROP: Final = "DELETE FROM recurring WHERE id = ?"
@@ -163,7 +163,7 @@ def put_recurring(tx: Transaction, state: InstanceState, new: PutRecurring, *, d
     started = None if older is None else older.last  # a run that has begun is still to be over before the next one
     target = new.target
     kept = (new.id, state.id, new.ns, declared, new.key, _encode(new.recurrence), max(new.recurrence.first, new.at), started)
-    tx.run(_PUT, (*kept, new.callback, target.ns, target.method, target.arguments, new.at))
+    tx.run(_PUT, (*kept, new.callback, target.ns, target.method, target.arguments, new.at, new.at))
     note_first(tx, state)
     return waiting
 
@@ -258,16 +258,22 @@ def _declared(schedule: ScheduleInfo, at: Micros) -> PutRecurring:
 
 # ── A clock that was set back ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-_FAR: Final = f"SELECT {RECURRING} FROM recurring INDEXED BY recurring_next WHERE instance = ? AND next > ? AND next < {NEVER}"
+LOOKED_AT_LATER: Final = f"SELECT {RECURRING} FROM recurring INDEXED BY recurring_looked WHERE looked_at > ?"
+"""Finds what recurs whose ticks were looked at when the clock showed a later time than now."""
 
-_GO_ON: Final = "UPDATE recurring SET next = ? WHERE id = ?"
+_OF_INSTANCE: Final = f"SELECT {RECURRING} FROM recurring WHERE instance = ? AND looked_at > ?"
+
+_GO_ON: Final = "UPDATE recurring SET next = ?, looked_at = ? WHERE id = ?"
 
 
-def go_on_from(tx: Transaction, state: InstanceState, at: Micros) -> None:
-    """Have what recurs go on from now where the clock was set back so far that its next tick would be long in coming."""
-    for row in tx.rows(_FAR, (state.id, at)):
+def go_on_from(tx: Transaction, state: InstanceState, at: Micros) -> int:
+    """Have what recurs go on from now where the clock was set back so far that its next tick would be long in coming; returns how many."""
+    moved = 0
+    for row in tx.rows(_OF_INSTANCE, (state.id, at)):
         one = recurring_record(row)
         nominal = set_back(one.recurrence, one.next, at)
         if nominal is not None:
-            tx.run(_GO_ON, (nominal, one.id))
+            tx.run(_GO_ON, (nominal, at, one.id))
+            moved += 1
     note_first(tx, state)
+    return moved

@@ -19,6 +19,7 @@ from ropewalk.storage.sqlite.recording import keep_record
 from ropewalk.storage.sqlite.recurring import arm_declared
 from ropewalk.storage.sqlite.rows import INSTANCE, InstanceState, error_text
 from ropewalk.storage.sqlite.scheduling import cancel_waiting, give_back, save, start_next
+from ropewalk.storage.sqlite.telling import tell_of_failure
 
 _HOLDER: Final = f"""
     SELECT {INSTANCE}, {RUNNING}
@@ -130,6 +131,7 @@ def _conclude(tx: Transaction, state: InstanceState, running: Running, settlemen
     state.pending -= 1
     state.pending_bytes -= running.size
     execution_over(state, running.trigger, running.version, status, attempt.error)
+    tell_of_failure(tx, state, running.n, running.id, running.rank, status, attempt.error, settlement.at)
     if status == "succeeded" and running.trigger in ("activate", "upgrade"):
         for number, size in arm_declared(tx, state, settlement.at):
             cancel_waiting(tx, state, number, size, settlement.at)

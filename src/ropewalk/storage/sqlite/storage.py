@@ -22,6 +22,7 @@ from ropewalk.storage.records import (
     Delivery,
     Execution,
     ExecutionQuery,
+    FailureQuery,
     Finding,
     Instance,
     InstanceStatus,
@@ -256,6 +257,11 @@ class SqliteStorage:
         """End what recurs."""
         return await self._write(lambda tx: executions.cancel_recurring(tx, recurring, at))
 
+    async def rearm_recurring(self, at: Micros) -> int:
+        """Have what recurs go on from now."""
+        instances = self._read.to_be_rearmed(at)
+        return sum([await self._write(partial(executions.rearm_recurring, instance=one, at=at)) for one in instances])
+
     async def task_of_key(self, instance: str, ns: str, key: str) -> str | None:
         """The task that holds a key."""
         return self._read.task_of_key(instance, ns, key)
@@ -275,6 +281,10 @@ class SqliteStorage:
     async def retry(self, execution: str, at: Micros) -> None:
         """Queue an execution again."""
         await self._write(lambda tx: executions.retry(tx, execution, at))
+
+    async def failures(self, query: FailureQuery) -> list[str]:
+        """Executions that may be retried."""
+        return self._read.failures(query)
 
     async def cancel(self, execution: str, at: Micros) -> bool:
         """Cancel an execution."""

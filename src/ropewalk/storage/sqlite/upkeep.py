@@ -22,6 +22,7 @@ OWNED: Final = {
     "records": "n",
     "webhooks": "instance, token",
     "recurring": "id",
+    "owners_notes": "instance",
 }
 """The tables whose rows are an instance's own, by their column `instance`, and go with it; each with its primary key. Whoever adds such a
 table adds it here: a test finds those that are not.
