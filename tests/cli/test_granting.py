@@ -74,6 +74,20 @@ def test_without_new_permissions_a_version_waits_for_a_grant(cli: Cli, web: Web)
     assert (again["version"], again["permissions"], again["execution"]) == (None, [], None)
 
 
+def test_a_grant_looks_at_what_has_become_live(cli: Cli, web: Web) -> None:
+    later = "\n        async def later(self) -> None:\n            await self.run_task(self.later, delay=3600)\n"
+    cli.json("deploy", cli.write(FETCH.format(urls=repr(f"{web.url}/a/*")) + later, "fetch.py"), "--wait")
+    deploy(cli, f"{web.url}/*", flags=("--no-new-permissions",))
+    cli.json("invoke", "fetch", "later")
+    for flags in ([], ["--dry-run"]):
+        refused = cli.refused("grant", "fetch", *flags)
+        assert (refused.code, refused.type) == (1, "LiveCallbacks")
+        assert refused.message.startswith("version 3 of fetch would break what is live: later(): there is no such method: 1 task")
+    assert cli.json("instances")[0]["awaiting_grant"]["version"] == 3
+    cli.json("grant", "fetch", "--force", "--wait")
+    assert cli.json("instances")[0]["version"] == 3
+
+
 def test_a_version_that_asks_for_less_does_not_wait(cli: Cli, web: Web) -> None:
     deploy(cli, f"{web.url}/*", flags=("--no-new-permissions",))
     deployed = deploy(cli, f"{web.url}/a/b/*", flags=("--no-new-permissions", "--wait"))

@@ -148,7 +148,7 @@ async def test_what_is_broken_already_stops_nothing(tmp_path: Path) -> None:
 
 
 def test_the_refusal_names_the_remedies() -> None:
-    text = str(BreaksLive("sync", []))
+    text = str(BreaksLive("this version of sync", []))
     assert "@renamed_from" in text
     assert "--force" in text
 

@@ -8,6 +8,7 @@ import click
 
 from ropewalk.cli.common.command import Command, running_settings
 from ropewalk.cli.common.output import safe, say, show
+from ropewalk.cli.common.rollout import refusals
 from ropewalk.cli.common.state import State, pass_state
 from ropewalk.cli.common.waiting import finished, raise_unless_succeeded
 
@@ -23,29 +24,29 @@ from ropewalk.cli.common.waiting import finished, raise_unless_succeeded
 )
 @click.argument("instance")
 @click.option("--dry-run", is_flag=True, help="Show what would be granted, and grant nothing.")
+@click.option("--force", is_flag=True, help="Grant even when the version breaks what is live by now: callbacks, tasks, options.")
 @click.option("--wait", is_flag=True, help="Wait until the instance is upgraded, running the upgrade here when no node does.")
 @pass_state
-def command(state: State, instance: str, dry_run: bool, wait: bool) -> None:
+def command(state: State, instance: str, dry_run: bool, force: bool, wait: bool) -> None:
     """Grant an instance what a new version asks for, and upgrade it.
 
     A version that asks for more than an instance has waits for this when it was deployed with --no-new-permissions; the instance goes on in
     its old version meanwhile. `ropewalk instances` shows which wait, and for what.
     """
-    result = state.run(lambda: _grant(state, instance, dry_run=dry_run, wait=wait))
+    result = state.run(lambda: _grant(state, instance, dry_run=dry_run, force=force, wait=wait))
     show(state, result, lambda: _tell(result, dry_run=dry_run))
 
 
-async def _grant(state: State, text: str, *, dry_run: bool, wait: bool) -> dict[str, Any]:
+async def _grant(state: State, text: str, *, dry_run: bool, force: bool, wait: bool) -> dict[str, Any]:
     from ropewalk.service.lookup import find_instance
 
     async with state.service() as service:
         instance = await find_instance(service.storage, text)
         asked = await service.asked_of(instance)
         result: dict[str, Any] = {"instance": instance.id, "version": instance.awaiting, "permissions": asked, "execution": None}
-        if instance.awaiting is None or dry_run:
-            return result
-        execution = result["execution"] = await service.grant(instance.id, instance.awaiting)
-        if wait and await service.storage.execution(execution) is not None:
+        with refusals():
+            execution = result["execution"] = await service.grant(instance, dry_run=dry_run, force=force)
+        if execution is not None and wait and await service.storage.execution(execution) is not None:
             raise_unless_succeeded(await finished(service, execution, f"Upgrading {instance.twist_name}"), result)
         return result
 

@@ -10,7 +10,7 @@ Before: `guard`, which has admitted the URL. After: `connections`, which send. P
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 from urllib.parse import quote, unquote_plus
 
@@ -69,11 +69,6 @@ def add_credentials(hop: Hop, credentials: Sequence[Credential], encodings: byte
     return replace(hop, headers=_replaced(hop.headers, b"accept-encoding", encodings)) if given else hop
 
 
-def covers(declared: Iterable[Pattern], wanted: Pattern) -> bool:
-    """Whether some declared pattern means every URL that `wanted` means."""
-    return any(_covers(pattern, wanted) for pattern in declared)
-
-
 def why_no_header(name: str) -> str | None:
     """Return why a credential cannot be sent as this header; None when it can."""
     if not _HEADER.fullmatch(name):
@@ -81,29 +76,6 @@ def why_no_header(name: str) -> str | None:
     if name.lower() in _NOT_OURS or name.lower().startswith("proxy-"):
         return f"the header {name} is the connection's own"
     return None
-
-
-def _covers(declared: Pattern, wanted: Pattern) -> bool:
-    if wanted.host is None:
-        return declared.host is None
-    if declared.host is None:
-        return wanted.port in (80, 443)
-    if (declared.scheme, declared.port) != (wanted.scheme, wanted.port) or not _covers_host(declared, wanted):
-        return False
-    if declared.path is None:
-        return True
-    if wanted.path is None or (wanted.prefix and not declared.prefix):
-        return False
-    if declared.prefix:
-        return wanted.path.startswith(declared.path) and wanted.decoded.startswith(declared.decoded)
-    return (wanted.path, wanted.decoded) == (declared.path, declared.decoded)
-
-
-def _covers_host(declared: Pattern, wanted: Pattern) -> bool:
-    host, own = wanted.host or "", declared.host or ""
-    if declared.below:
-        return host.endswith(f".{own}") or (wanted.below and host == own)
-    return host == own and not wanted.below
 
 
 def _with(hop: Hop, credential: Credential) -> Hop:

@@ -20,7 +20,7 @@ from ropewalk.answers.declared import (
     names_options,
     option_values,
 )
-from ropewalk.egress.credentials import covers, why_no_header
+from ropewalk.egress.credentials import why_no_header
 from ropewalk.egress.patterns import BadPattern, Pattern, parse_pattern
 from ropewalk.errors import InvalidValue
 from ropewalk.sandbox.interface import Limits, RefusedImport
@@ -144,7 +144,7 @@ def _network_tools(manifest: Manifest) -> list[ToolInfo]:
 def _why_not_sent(declared: list[Pattern], pattern: Pattern) -> str | None:
     if pattern.host is None:
         return "the URL pattern * would send it to every host there is: name those that it is for"
-    if not covers(declared, pattern):
+    if not any(own.contains(pattern) for own in declared):
         shown = ", ".join(own.text for own in declared[:5]) or "none"
         return f"{pattern.text!r} is not within what the Network tools declare ({shown}): declare it there too"
     return None

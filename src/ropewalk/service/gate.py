@@ -3,8 +3,8 @@
 Callbacks, tasks and whatever else names a method resolve by name when they run, in the version that their instance then has. So each is
 held against the new manifest before that is stored: the tool is declared, the method is there, under this name or as its former one, and
 what its event brings and what was bound fit its signature. What does not work in the instance's own version either is no news, and stops
-nothing. What the old code makes after the gate was passed, until its instance is upgraded, is not seen here: it fails when it runs, with
-`CallbackNotFound`, as everything does that `--force` lets by.
+nothing. An instance that had to wait for a grant goes through it again when that is given. What the old code makes after the gate was passed,
+until its instance is upgraded, is not seen here: it fails when it runs, with `CallbackNotFound`, as everything does that `--force` lets by.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ class Breakage(Struct, frozen=True, kw_only=True):
 class BreaksLive(Exception):
     """A version would break what is live; the message names it and the remedy."""
 
-    def __init__(self, twist: str, breakages: Sequence[Breakage]) -> None:
+    def __init__(self, version: str, breakages: Sequence[Breakage]) -> None:
         self.breakages = list(breakages)
         found = "; ".join(map(str, breakages))
         super().__init__(
-            f"this version of {twist} would break what is live: {found}. Keep what is named, have the method that takes its place bridge "
+            f"{version} would break what is live: {found}. Keep what is named, have the method that takes its place bridge "
             'it with @renamed_from("…"), or deploy with --force: what names it then fails with CallbackNotFound or TypeError'
         )
 
@@ -61,9 +61,16 @@ async def breakages(
     manifest: Manifest,
     chosen: Callable[[Instance], Awaitable[Chosen]],
     tell: Callable[[str], None] = lambda _: None,
+    *,
+    only: str | None = None,
 ) -> list[Breakage]:
-    """Return what of a twist's instances works now and would not in a version with this manifest. `chosen` gives an instance's options."""
+    """Return what of a twist's instances, or of `only` one, works now and would not in a version with this manifest.
+
+    `chosen` gives an instance's options.
+    """
     instances = [one for one in await storage.instances() if one.twist == twist and one.status != "deactivating"]
+    if only is not None:
+        instances = [one for one in instances if one.id == only]
     new, versions = Signatures(manifest), _Versions(storage, twist)
     found: dict[tuple[str, str], Breakage] = {}
     for number, instance in enumerate(instances):

@@ -230,7 +230,7 @@ class Service:
             return {**result, "version": latest.number, "unchanged": True}
         broken = [] if latest is None else await breakages(self.storage, latest.twist, manifest, self.chosen, tell)
         if broken and not force:
-            raise BreaksLive(name, broken)
+            raise BreaksLive(f"this version of {name}", broken)
         if broken:
             result["breaks"] = [breakage.shape() for breakage in broken]
         if dry_run:
@@ -353,14 +353,26 @@ class Service:
         """Return what an instance waits to be granted."""
         return await RollOut(self.storage, self.clock).awaited(instance)
 
-    async def grant(self, instance: str, version: int) -> str:
-        """Grant an instance what a version asks for that it waits for; returns the execution of its `upgrade`.
+    async def grant(self, instance: Instance, *, dry_run: bool = False, force: bool = False) -> str | None:
+        """Grant an instance what the version asks for that it waits for; returns the execution of its `upgrade`.
+
+        What has become live of it since that version was deployed is checked as `deploy` does. None when it waits for no grant, or with
+        `dry_run`, which only checks.
 
         Raises:
-            DoesNotApply: it waits for no grant of this version.
+            BreaksLive: the version would break what is live, and not `force`.
+            DoesNotApply: it waits for another version by now.
         """
-        execution = self._lifecycle(instance, "upgrade", Rank.BARRIER)
-        await self.storage.grant(version, execution)
+        version = await self.storage.version(instance.twist, instance.awaiting) if instance.awaiting is not None else None
+        if version is None:
+            return None
+        broken = await breakages(self.storage, instance.twist, version.manifest, self.chosen, only=instance.id)
+        if broken and not force:
+            raise BreaksLive(f"version {version.number} of {instance.twist_name}", broken)
+        if dry_run:
+            return None
+        execution = self._lifecycle(instance.id, "upgrade", Rank.BARRIER)
+        await self.storage.grant(version.number, execution)
         self.ring()
         return execution.id
 
