@@ -476,7 +476,7 @@ class Attempt:
         if recorder is None or tape is None or isinstance(ending, Lost | Fenced):
             return None
         status, error = described(ending)
-        return await recorder.record(tape, self.claim, status, error)
+        return await recorder.record(tape, self.claim, status, error, self._redactor)
 
     def _take_logs(self) -> list[LogLine]:
         """Return the lines that are not stored yet, once."""

@@ -49,6 +49,8 @@ class Settler:
         """Settle an attempt and return the instance's next claim, if one came with it."""
         if isinstance(outcome.ending, Fenced):
             return None
+        if outcome.claim.execution.trigger == "options":
+            policy = replace(policy, ordered=True)  # whatever starts later finds the instance told of its options
         try:
             return await self._store(self._settlement(outcome, policy, claim_next=claim_next), outcome, policy)
         except DoesNotApply as error:

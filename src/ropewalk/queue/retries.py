@@ -71,14 +71,13 @@ def verdict(execution: Execution, failure: Failure, policy: RetryInfo, now: Micr
         policy = DEACTIVATION
         if spent >= DEACTIVATION_TIME:
             return Verdict(status="dead")
-    ordered = policy.ordered or execution.trigger == "options"
     tries = execution.tries + 1
     if tries >= policy.attempts or (failure.kind == "limit" and _limited_before(execution)):
         return Verdict(status="dead")
     wait = delay(failure, policy, tries, jitter)
     if execution.trigger == "deactivate":
         wait = min(wait, policy.maximum)
-    return Verdict(status="retrying", run_at=now + round(wait * 1e6), ordered=ordered)
+    return Verdict(status="retrying", run_at=now + round(wait * 1e6), ordered=policy.ordered)
 
 
 def delay(failure: Failure, policy: RetryInfo, tries: int, jitter: float) -> float:

@@ -20,6 +20,7 @@ from ropewalk.recording.tape import Tape
 from ropewalk.storage.interface import StorageError
 from ropewalk.storage.records import Claim, ErrorInfo
 from ropewalk.vault.errors import VaultError
+from ropewalk.vault.redaction import Redactor
 from ropewalk.vault.vault import Vault
 
 Recorded = Literal["all", "failed", "none"]
@@ -52,11 +53,16 @@ class Recorder:
         """Return what an attempt is to be taken down on, None when it is not recorded."""
         return None if self._which == "none" else Tape(self._clock.now, self._limit)
 
-    async def record(self, tape: Tape, claim: Claim, status: str, error: ErrorInfo | None) -> bytes | None:
+    async def record(
+        self, tape: Tape, claim: Claim, status: str, error: ErrorInfo | None, redactor: Redactor | None = None
+    ) -> bytes | None:
         """Return the sealed record of an attempt that is over, None when none is to be kept, or none can be made."""
         if status == "succeeded" and self._which == "failed":
             return None
         messages, hidden = hide(tape.messages)
+        if redactor is not None:
+            before, messages = messages, [redactor.blank(message) for message in messages]
+            hidden += ["values of secret options"] if messages != before else []
         record = Record(
             version=claim.instance.version,
             status=status,

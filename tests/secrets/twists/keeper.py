@@ -3,7 +3,7 @@
 import gc
 from typing import Any
 
-from ropewalk import Options, Priority, Secret, Twist, secret
+from ropewalk import Options, Priority, RetryPolicy, Secret, Twist, secret
 from ropewalk.tools import Network
 
 
@@ -20,6 +20,7 @@ class Keeper(Twist):
     """Keeps secrets."""
 
     options: KeeperOptions
+    retry = RetryPolicy(attempts=2, first=0.05)
     network = Network(urls=["{base_url}/*", "{other_url}/*"])
 
     async def activate(self, priority: Priority) -> None:
@@ -28,6 +29,12 @@ class Keeper(Twist):
     async def fetch(self, url: str, headers: dict[str, str] | None = None) -> dict[str, Any]:
         response = await self.network.fetch(url, headers=headers)
         return {"url": response.url, "headers": list(response.headers.items()), "body": response.text()}
+
+    async def fetch_knowing(self, url: str) -> int:
+        """Ask for something while the pin is in memory, and return its length."""
+        pin = self.options.pin.reveal()
+        await self.network.fetch(url)
+        return len(pin)
 
     async def reveal_token(self) -> str:
         return self.options.token.reveal()

@@ -157,5 +157,6 @@ def _back_off(tx: Transaction, state: InstanceState, running: Running, settlemen
             running.n,
         ),
     )
-    if verdict.ordered and running.rank > Rank.BARRIER:
-        state.held = running.n  # a barrier has everything wait anyhow, and must not let go of who is held already
+    # A lifecycle method has everything wait anyhow. No barrier must let go of who is held already.
+    if verdict.ordered and (running.rank > Rank.BARRIER or (running.trigger == "options" and state.held is None)):
+        state.held = running.n
