@@ -62,7 +62,8 @@ def twist(activate: str = "pass", upgrade: str = "pass", deactivate: str = "pass
 
 LEFT = """
     select 'store' from store where instance = ?1 union all select 'callbacks' from callbacks where instance = ?1
-    union all select 'keys' from data_keys where instance = ?1
+    union all select 'keys' from data_keys where instance = ?1 union all select 'secrets' from secrets where instance = ?1
+    union all select 'webhooks' from webhooks where instance = ?1 union all select 'recurring' from recurring where instance = ?1
     """
 
 

@@ -16,6 +16,7 @@ STAYS = {
     "deliveries": "they are their executions'",
     "activities": "they are people's",
     "data_keys": "destroyed by the very commit that ends the instance",
+    "secrets": "destroyed by the very commit that ends the instance",
 }
 """Tables with a column `instance` whose rows outlive the instance, and why."""
 
