@@ -37,6 +37,11 @@ class Uploads(Twist):
             return "timeout"
         return str(response.status)
 
+    async def download(self, count: int) -> list[int]:
+        fetch = self.network.fetch
+        answers = await asyncio.gather(*(fetch(f"{self.options.base_url}/large?bytes={30 << 20}") for _ in range(count)))
+        return [len(answer.content) for answer in answers]
+
     async def commits(self) -> int:
         writes = [self.set(f"key {number}", "x" * 100_000) for number in range(100)]
         await asyncio.gather(self.commit(), *writes)
@@ -71,6 +76,12 @@ async def test_many_uploads_side_by_side_all_come_through(runtime: Runtime, web:
     instance = await runtime.run(UPLOADS, base_url=web.url)
     assert await runtime.invoke(instance, "upload", "large", 0, 30) == []
     assert await runtime.invoke(instance, "upload", "missing", 8, 30) == ["404"] * 8
+
+
+async def test_large_answers_come_one_after_another(runtime: Runtime, web: Web) -> None:
+    """Together they are more than is kept for a guest that does not read: each is read when the one before has been taken."""
+    instance = await runtime.run(UPLOADS, base_url=web.url)
+    assert await runtime.invoke(instance, "download", 4) == [30 << 20] * 4
 
 
 async def test_what_is_said_during_a_commit_waits_for_it(runtime: Runtime, web: Web) -> None:

@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from ropewalk.answers.secrets import InstanceOptions
+from ropewalk.egress.bodies import Turn
 from ropewalk.errors import InvalidValue, PermissionDenied, ValueTooLarge
 from ropewalk.storage.records import AnyEffect, Claim
 
@@ -83,6 +84,7 @@ class Session:
         effects: what the attempt wants to have happened since its start or last commit, in order.
         start: the event as the process was told of it.
         options: the instance's options as they were when the attempt started.
+        turn: in which large bodies are read for it.
     """
 
     __slots__ = (
@@ -99,6 +101,7 @@ class Session:
         "manifest",
         "options",
         "start",
+        "turn",
     )
 
     start: Start
@@ -116,6 +119,7 @@ class Session:
         self.manifest = manifest
         self.options = options or InstanceOptions(told=claim.instance.options, open=claim.instance.options)
         self._holds_lease = holds_lease
+        self.turn = Turn()
         self.effects: list[AnyEffect] = []
         self.effect_bytes = 0
         self._overlays: dict[type[Any], Any] = {}

@@ -72,7 +72,8 @@ _LARGE: Final = 256 * 1024
 
 def _asker(session: Session, tools: Iterable[ToolInfo], encodings: bytes) -> Asker:
     """Return the attempt as the one who asks, under the patterns of these tools; where a secret goes along, answers come in `encodings`."""
-    asker = Asker(tenant=session.claim.instance.id, declared=_declared(session, tools), about_to_send=session.check_lease)
+    instance = session.claim.instance.id
+    asker = Asker(tenant=instance, declared=_declared(session, tools), about_to_send=session.check_lease, turn=session.turn)
     credentials = session.options.credentials
     if not credentials:
         return asker

@@ -24,6 +24,7 @@ from ropewalk.answers.table import AHEAD, ANSWERS, WAITING
 from ropewalk.dispatch.outcome import Cancelled, Ending, Failed, Fenced, Lost, Outcome, Succeeded, described
 from ropewalk.dispatch.versions import LoadedVersion
 from ropewalk.door.visit import Visit
+from ropewalk.egress.bodies import Turn
 from ropewalk.queue.retries import Failure
 from ropewalk.sandbox.authority import Authority
 from ropewalk.sandbox.interface import Ended, Process, Source
@@ -150,6 +151,7 @@ class Attempt:
         if self._loaded.image.network:
             process.welcome(self._on_connection)
         try:
+            self._session.turn = Turn(process.taken)
             self._session.start = self._start_message(await self._small_store())
             process.start(self._session.start, self._loaded.limits)
             await self._over
@@ -271,7 +273,10 @@ class Attempt:
         return False
 
     async def _answer_outside(self, call: AnyCall) -> None:
-        await self._answer(call)
+        try:
+            await self._answer(call)
+        finally:
+            self._session.turn.end()
         self._let_out(call)
 
     def _take_in(self, call: AnyCall) -> None:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterable
-from typing import Final
+from collections.abc import AsyncIterable, Awaitable, Callable
+from typing import Any, Final
 
 from ropewalk.errors import NetworkError, ValueTooLarge
 
-SMALL: Final = 1024 * 1024
-"""Bytes up to which any number of bodies are read side by side."""
+SMALL: Final = 512 * 1024
+"""Bytes up to which bodies are read side by side: twenty of them, and a large one, are less than may be kept for a guest that is to read them."""
 
 _PIECE: Final = 1024 * 1024
 _AUTOMATIC: Final = 32 + zlib.MAX_WBITS
@@ -21,10 +21,41 @@ _RAW: Final = -zlib.MAX_WBITS
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 
 
-async def read_body(chunks: AsyncIterable[bytes], encoding: str, limit: int, where: str, turn: asyncio.Lock) -> bytes:
+class Turn:
+    """Which of the tasks that read bodies for one guest may have a large one: one at a time, from its first large byte until it says `end`.
+
+    Args:
+        taken: waits until the guest has taken all that it was sent.
+    """
+
+    __slots__ = ("_holder", "_lock", "_taken")
+
+    def __init__(self, taken: Callable[[], Awaitable[None]] | None = None) -> None:
+        self._lock = asyncio.Lock()
+        self._holder: asyncio.Task[Any] | None = None
+        self._taken = taken
+
+    async def take(self) -> None:
+        """Wait until it is the running task's turn, and nothing that is large is on its way to the guest."""
+        task = asyncio.current_task()
+        if self._holder is task:
+            return
+        await self._lock.acquire()
+        self._holder = task
+        if self._taken is not None:
+            await self._taken()
+
+    def end(self) -> None:
+        """End the running task's turn, if it had one: its body has been sent on, or given up."""
+        if self._holder is not None and self._holder is asyncio.current_task():
+            self._holder = None
+            self._lock.release()
+
+
+async def read_body(chunks: AsyncIterable[bytes], encoding: str, limit: int, where: str, turn: Turn) -> bytes:
     """Return the whole body, decompressed when `encoding`, the Content-Encoding, is gzip or deflate; otherwise as it came.
 
-    What is beyond `SMALL` bytes is read while this one has the `turn`: of bodies that share it, one at a time is large.
+    What is beyond `SMALL` bytes is read in its `turn`, which the caller ends when it is done with the body.
 
     Raises:
         ValueTooLarge: it has more than `limit` bytes, decompressed.
@@ -39,35 +70,27 @@ async def read_body(chunks: AsyncIterable[bytes], encoding: str, limit: int, whe
                 await body.add(chunk)
     except zlib.error as error:
         raise NetworkError(f"the body of {where} is not compressed as its Content-Encoding {encoding!r} says: {error}") from None
-    finally:
-        body.end_turn()
     return body.whole()
 
 
 class _Bounded:
     """Pieces that together may have `limit` bytes, and more than `SMALL` in turn only."""
 
-    __slots__ = ("_has_turn", "_left", "_limit", "_pieces", "_turn", "where")
+    __slots__ = ("_left", "_limit", "_pieces", "_turn", "where")
 
-    def __init__(self, limit: int, where: str, turn: asyncio.Lock) -> None:
+    def __init__(self, limit: int, where: str, turn: Turn) -> None:
         self.where = where
         self._pieces: list[bytes] = []
         self._left = self._limit = limit
         self._turn = turn
-        self._has_turn = False
 
     async def add(self, piece: bytes) -> None:
         self._left -= len(piece)
         if self._left < 0:
             raise too_large(self.where, self._limit)
         self._pieces.append(piece)
-        if not self._has_turn and self._limit - self._left > SMALL:
-            self._has_turn = await self._turn.acquire()
-
-    def end_turn(self) -> None:
-        if self._has_turn:
-            self._turn.release()
-            self._has_turn = False
+        if self._limit - self._left > SMALL:
+            await self._turn.take()
 
     def whole(self) -> bytes:
         return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)

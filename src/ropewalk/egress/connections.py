@@ -60,14 +60,12 @@ class Tenant:
 
     Attributes:
         slots: one for each request that may be under way.
-        turn: whose body may be large: only one is at a time.
         users: requests under way or waiting.
         used_at: when there was the last one, by the event loop's clock.
     """
 
     def __init__(self, resolve: Resolve, connector: httpcore.AsyncNetworkBackend, tls: ssl.SSLContext, bounds: Bounds) -> None:
         self.slots = asyncio.Semaphore(bounds.connections)
-        self.turn = asyncio.Lock()
         self.users = 0
         self.used_at = 0.0
         self._resolve = resolve

@@ -18,9 +18,10 @@ from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 import httpcore
+import msgspec
 from msgspec import Struct
 
-from ropewalk.egress.bodies import read_body, too_large
+from ropewalk.egress.bodies import Turn, read_body, too_large
 from ropewalk.egress.connections import Bounds, Refused, Resolve, SystemResolver, Tenant, Unreachable, verifying_context
 from ropewalk.egress.guard import Guard, not_public
 from ropewalk.egress.hops import REDIRECTS, Hop, Request, first_hop, redirected
@@ -51,12 +52,14 @@ class Asker(Struct, frozen=True, kw_only=True):
             request: it goes on to whoever asked, and the connection is closed.
         complete: returns a request with what the host itself adds to it, such as a credential. Asked anew for every hop of a redirect,
             so that nothing of it is carried from one to the next; it changes neither scheme, host, port nor path.
+        turn: in which bodies that are large are read; whoever asks ends it.
     """
 
     tenant: str
     declared: tuple[Pattern, ...]
     about_to_send: Callable[[], None] = _always
     complete: Callable[[Hop], Hop] = _as_it_is
+    turn: Turn = msgspec.field(default_factory=Turn)
 
 
 class Blanking(Protocol):
@@ -128,8 +131,8 @@ class Exchange:
         if held:
             yield held
 
-    async def read(self, turn: asyncio.Lock) -> HttpAnswer:
-        """Read the whole body, decompressed. Raises as `chunks`; for every byte beyond what is small it needs the `turn`."""
+    async def read(self, turn: Turn) -> HttpAnswer:
+        """Read the whole body, decompressed. Raises as `chunks`; what is beyond `SMALL` bytes in its `turn`."""
         announced = self.header(b"content-length")
         if announced.isdigit() and int(announced[:20]) > self._limit and self._hop.method != "HEAD":
             raise too_large(self.url.shown, self._limit)
@@ -225,7 +228,7 @@ class Fetcher:
         for _ in range(self._bounds.redirects + 1):
             async with self._exchange(hop, asker, tenant) as exchange:
                 if exchange.status not in REDIRECTS or not (location := exchange.header(b"location")):
-                    return await exchange.read(tenant.turn)
+                    return await exchange.read(asker.turn)
             hop = redirected(hop, exchange.status, location)
         raise NetworkError(f"{hop.url.shown} is the target of more than {self._bounds.redirects} redirects, which is the limit")
 

@@ -169,6 +169,10 @@ class Process(Protocol):
         """Send without waiting. A guest that does not read is killed when what is kept for it passes 48 MiB. Nothing after its end."""
         ...
 
+    async def taken(self) -> None:
+        """Return when it has read all that it was sent, or has ended."""
+        ...
+
     def usage(self) -> ProcessUsage:
         """What it has used so far, since `start`."""
         ...

@@ -9,6 +9,7 @@ Before: `zygotes`, which forks and verifies. After: the dispatcher, which listen
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
 import resource
@@ -84,6 +85,7 @@ class ForkedProcess:
         self._state = _State.WAITING
         self._frames = FrameDecoder(MESSAGE_LIMIT_FROM_GUEST)
         self._outgoing = bytearray()
+        self._taken: asyncio.Future[None] | None = None
         self._on_message: OnMessage | None = None
         self._on_end: OnEnd | None = None
         self._tap: Tap | None = None
@@ -220,6 +222,19 @@ class ForkedProcess:
         del self._outgoing[: self._write(self._outgoing)]
         if not self._outgoing:
             self._loop.remove_writer(self._fd)
+            self._tell_takers()
+
+    async def taken(self) -> None:
+        """See `Process.taken`."""
+        while self._outgoing and not self.over:
+            if self._taken is None:
+                self._taken = self._loop.create_future()
+            await asyncio.shield(self._taken)
+
+    def _tell_takers(self) -> None:
+        if self._taken is not None:
+            self._taken.set_result(None)
+            self._taken = None
 
     # ── From the guest ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -382,6 +397,7 @@ class ForkedProcess:
             self._usage = self._measured_by_watch() or self._measure()
         self._signal()
         self._state = _State.OVER
+        self._tell_takers()
         self._ended = ended
         self._let_go()
         self._registry.left(self)
