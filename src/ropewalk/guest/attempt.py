@@ -11,7 +11,7 @@ import select
 import signal
 from collections.abc import Callable
 from functools import partial
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from ropewalk.guest import memory, rehearsal
 from ropewalk.guest.author import load, load_plan
@@ -33,6 +33,9 @@ _SOON: Final = 10
 Run = Callable[[Start], bytes]
 """Runs an event and returns the last word, encoded. Raises MemoryError."""
 
+Invoke = Callable[[Plan, Any], Invocation]
+"""Makes what runs an event of a plan over a channel."""
+
 
 def prepare(
     fd: int, request: Import, folder: str
@@ -44,23 +47,31 @@ def prepare(
         was forked without Python's hooks, has one thread, and has said HELLO. It says whether there is time before its event comes; no
         author's code runs in it before that.
     """
-    channel = Channel(fd)
+    channel, invoke = _replaying(fd) if request.replays else (Channel(fd), Invocation)
     if request.strict:
-        return _serving(channel, fd, request.memory, partial(_import_and_run, channel, request, folder)), Standing()
+        return _serving(channel, fd, request.memory, partial(_import_and_run, channel, invoke, request, folder)), Standing()
     plan, report = load(request, folder)
     if plan is None:
         return None, report
     rehearsal.warm(plan)
-    return _serving(channel, fd, request.memory, Invocation(plan, channel).run, plan), report
+    return _serving(channel, fd, request.memory, invoke(plan, channel).run, plan), report
 
 
-def _import_and_run(channel: Channel, request: Import, folder: str, start: Start) -> bytes:
+def _replaying(fd: int) -> tuple[Channel, Invoke]:
+    """Return the channel and the invocation of a process that replays a recorded attempt, having set its time apart from the machine's."""
+    from ropewalk.guest import replaying, virtual  # with Python's debugger, which nothing live has a use for
+
+    virtual.install()
+    return replaying.ReplayChannel(fd), replaying.ReplayedInvocation
+
+
+def _import_and_run(channel: Channel, invoke: Invoke, request: Import, folder: str, start: Start) -> bytes:
     """Run an event in a process that has imported nothing of the author's yet."""
     found = load_plan(request, folder)
     if isinstance(found, ImportFailed):
         message = f"{request.module} could not be imported: {found.message}"
         return encode_message(Raised(kind="error", type=found.type, message=message, traceback=found.traceback))
-    return Invocation(found, channel).run(start)
+    return invoke(found, channel).run(start)
 
 
 def _serving(channel: Channel, fd: int, limit: int, run: Run, plan: Plan | None = None) -> Callable[[bool], NoReturn]:

@@ -123,7 +123,7 @@ def _why(error: BaseException, module: str) -> str:
     """Say why a module could not be imported."""
     match error:
         case SyntaxError():
-            return f"{_file_name(error.filename)}:{error.lineno}: {error.msg}"
+            return f"{file_name(error.filename)}:{error.lineno}: {error.msg}"
         case ModuleNotFoundError(name=str(missing)) if missing == module:
             return f"there is no module {module!r} in the bundle"
         case ModuleNotFoundError(name=str(missing)):
@@ -142,12 +142,12 @@ def _line_of(error: BaseException) -> str:
     while trace is not None:
         file = trace.tb_frame.f_code.co_filename
         if file.startswith(f"{_bundle}/") and not file.startswith(f"{_bundle}/{PACKAGES}/"):
-            found = f"{_file_name(file)}:{trace.tb_lineno}: "
+            found = f"{file_name(file)}:{trace.tb_lineno}: "
         trace = trace.tb_next
     return found
 
 
-def _file_name(path: str | None) -> str:
+def file_name(path: str | None) -> str:
     """Return a path as the author knows it, below the bundle's folder."""
     return (path or "<unknown>").removeprefix(f"{_bundle}/")
 
@@ -446,9 +446,9 @@ def _place(thing: Any) -> str:
     """Return `file:line: ` of a class or function, "" when it is not known."""
     code = getattr(thing, "__code__", None)
     if code is not None:
-        return f"{_file_name(code.co_filename)}:{code.co_firstlineno}: "
+        return f"{file_name(code.co_filename)}:{code.co_firstlineno}: "
     try:
-        return f"{_file_name(inspect.getsourcefile(thing))}:{inspect.getsourcelines(thing)[1]}: "
+        return f"{file_name(inspect.getsourcefile(thing))}:{inspect.getsourcelines(thing)[1]}: "
     except (OSError, TypeError):
         return ""
 

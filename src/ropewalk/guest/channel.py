@@ -152,9 +152,7 @@ class Channel:
             self._send(self._count())  # with those, this call is one too many to the host too
         self._ahead -= len(frames)
         if not message.id:
-            self._outbox.append(frames)
-            if self._loop is not None:
-                self._flush()
+            self._take_along(frames)
             return None
         reply = (
             self._exchange(frames, message.id) if self._loop is None else await self._pipelined(frames, message.id, self._loop)
@@ -163,6 +161,12 @@ class Channel:
             raise _MADE_OF_TEXT.get(reply.error, RopewalkError)(reply.message)
         reader = _ANSWERS.get(type(message))
         return None if reader is None else reader(reply.value)
+
+    def _take_along(self, frames: bytes) -> None:
+        """Have a call that nobody waits for go with whatever is sent next."""
+        self._outbox.append(frames)
+        if self._loop is not None:
+            self._flush()
 
     def _count(self) -> bytes:
         """Return what tells the host of the requests that it was not needed for since it was last told."""

@@ -78,6 +78,7 @@ def main() -> NoReturn:
     """Serve the host until it goes."""
     with open(0, "rb", closefd=False) as text:
         plan = decode_plan(text.read())
+    os.environ.pop("PYTHONHASHSEED", None)  # Python has it, and nobody else is to
     os.dup2(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC), 0)
     kernel.close_from(CONTROL_FD + 1)
     warm()

@@ -34,6 +34,7 @@ class Record(Struct, array_like=True, frozen=True, kw_only=True):
         messages: each message, in the order in which the host sent or read it, the first of them Start; whose it is shows in its tag.
         missing: how many messages more there were, for which there was no room.
         hidden: what was replaced because it is secret, in words.
+        hash_seed: what its process hashed texts by.
     """
 
     version: int
@@ -43,6 +44,7 @@ class Record(Struct, array_like=True, frozen=True, kw_only=True):
     messages: list[msgspec.Raw]
     missing: int = 0
     hidden: list[str] = []
+    hash_seed: int = 0
 
 
 def sealed(record: Record, sealer: Sealer, execution: str, attempt: int) -> bytes:

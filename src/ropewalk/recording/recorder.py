@@ -40,9 +40,11 @@ class Recorder:
         clock: when what was said.
         which: all attempts, those that fail, or none.
         limit: bytes of one attempt's messages.
+        hash_seed: what the processes of this node hash texts by.
     """
 
-    def __init__(self, vault: Vault, clock: Clock, which: Recorded, limit: int) -> None:
+    def __init__(self, vault: Vault, clock: Clock, which: Recorded, limit: int, hash_seed: int) -> None:
+        self._hash_seed = hash_seed
         self._vault = vault
         self._clock = clock
         self._which = which
@@ -71,6 +73,7 @@ class Recorder:
             messages=[msgspec.Raw(message) for message in messages],
             missing=tape.missing,
             hidden=hidden,
+            hash_seed=self._hash_seed,
         )
         execution, size = claim.execution, sum(map(len, messages))
         try:

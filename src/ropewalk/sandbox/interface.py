@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Struct
 
 from ropewalk.wire.control import LimitsInfo, Manifest
-from ropewalk.wire.messages import GuestMessage, HostMessage
+from ropewalk.wire.replay import ReplayingHostMessage
 
 if TYPE_CHECKING:
     from ropewalk.sandbox.authority import Authority
@@ -77,6 +77,8 @@ class Image(Struct, frozen=True, kw_only=True):
 
     An import may take as much memory as an execution, or `import_memory` bytes where that is more: what it takes is the image that every
     process begins with, and counts against none of them.
+
+    With `replays` the processes are for recorded attempts: they may say what a replay says, and no live event may be given to them.
     """
 
     bundle: str
@@ -86,6 +88,7 @@ class Image(Struct, frozen=True, kw_only=True):
     strict: bool = False
     network: bool = False
     import_memory: int = 0
+    replays: bool = False
 
     @property
     def memory_to_import(self) -> int:
@@ -122,7 +125,9 @@ class Figures(Struct, frozen=True, kw_only=True):
     waiting: int = 0
 
 
-OnMessage = Callable[[GuestMessage], None]
+OnMessage = Callable[[Any], None]
+"""Given each `GuestMessage`; of a process for replays, each `ReplayedMessage`."""
+
 OnEnd = Callable[[Ended], None]
 Tap = Callable[[bytes], None]
 """Given each message as it was read or sent, before anybody acts on it."""
@@ -149,7 +154,7 @@ class Process(Protocol):
         """
         ...
 
-    def start(self, message: HostMessage, limits: Limits) -> None:
+    def start(self, message: ReplayingHostMessage, limits: Limits) -> None:
         """Send Start and set the limits running: when one is passed the process is killed and `on_end` says which."""
         ...
 
@@ -165,7 +170,7 @@ class Process(Protocol):
         """Read on."""
         ...
 
-    def send(self, message: HostMessage) -> None:
+    def send(self, message: ReplayingHostMessage) -> None:
         """Send without waiting. A guest that does not read is killed when what is kept for it passes 48 MiB. Nothing after its end."""
         ...
 
@@ -183,7 +188,13 @@ class Process(Protocol):
 
 
 class Source(Protocol):
-    """Gives processes."""
+    """Gives processes.
+
+    Attributes:
+        hash_seed: what all of them hash texts by, so that sets of texts have the same order in each.
+    """
+
+    hash_seed: int
 
     @property
     def room(self) -> Figures:

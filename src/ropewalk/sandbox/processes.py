@@ -17,7 +17,7 @@ import signal
 import socket
 from collections.abc import Callable
 from enum import Enum
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -28,7 +28,8 @@ from ropewalk.sandbox.watch import Bounds, Watch, cpu_seconds
 from ropewalk.wire.bounds import LARGE, decode_large
 from ropewalk.wire.control import Exit
 from ropewalk.wire.frames import MESSAGE_LIMIT_FROM_GUEST, MESSAGE_LIMIT_FROM_HOST, FrameDecoder, FrameError, encode_frames
-from ropewalk.wire.messages import Finished, GuestMessage, HostMessage, Log, Raised
+from ropewalk.wire.messages import Finished, GuestMessage, Log, Raised
+from ropewalk.wire.replay import ReplayedMessage, ReplayingHostMessage
 
 READ_SIZE: Final = 64 * 1024
 """Most bytes read from one guest before others have their turn."""
@@ -41,16 +42,18 @@ LINGER: Final = 0.0015
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(GuestMessage).decode
+_decode_replayed: Final[Callable[[bytes], Any]] = msgspec.msgpack.Decoder(ReplayedMessage).decode
 
 
 class Birth(msgspec.Struct, frozen=True, kw_only=True):
-    """A verified process: its connection, its handle and open /proc/PID/status, and what that said while it waited."""
+    """A verified process: its connection, its handle and open /proc/PID/status, and what that said while it waited. Whether it `replays`."""
 
     pid: int
     pidfd: int
     status_fd: int
     status: Status
     connection: socket.socket
+    replays: bool = False
 
 
 class Registry(Protocol):
@@ -98,6 +101,7 @@ class ForkedProcess:
         self._paused = False
         self._on_connection: OnConnection | None = None
         self._on_left: Callable[[], None] | None = None
+        self._decode: Callable[[bytes], Any] = _decode_replayed if birth.replays else _decode
         reactor.watch(self._fd, self._read)
 
     @property
@@ -168,7 +172,7 @@ class ForkedProcess:
         else:
             self._on_left = left
 
-    def start(self, message: HostMessage, limits: Limits) -> None:
+    def start(self, message: ReplayingHostMessage, limits: Limits) -> None:
         """See `Process.start`."""
         if self.over:
             return
@@ -187,7 +191,7 @@ class ForkedProcess:
 
     # ── To the guest ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def send(self, message: HostMessage) -> None:
+    def send(self, message: ReplayingHostMessage) -> None:
         """See `Process.send`."""
         if self.over:
             return
@@ -269,7 +273,7 @@ class ForkedProcess:
     def _take(self, data: bytes) -> None:
         try:
             for body in self._frames.feed(data):
-                message = _decode(body) if len(body) < LARGE else decode_large(body)
+                message = self._decode(body) if len(body) < LARGE else decode_large(body)
                 if self._tap is not None:
                     self._tap(body)
                 self._deliver(message)
@@ -334,7 +338,7 @@ class ForkedProcess:
         try:
             while data := self._connection.recv(READ_SIZE):
                 for body in self._frames.feed(data):
-                    message = _decode(body)
+                    message = self._decode(body)
                     if type(message) is Log:
                         self._on_message(message)
         except (OSError, FrameError, msgspec.MsgspecError, RecursionError, UnicodeDecodeError):

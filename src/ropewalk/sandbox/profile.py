@@ -72,6 +72,12 @@ _ENVIRONMENT: Final = {
     "MKL_NUM_THREADS": "1",
 }
 
+_FLAGS: Final = ("-P", "-s", "-S", "-B", "-X", "utf8")
+"""Isolated (`-I`) but for the environment, which is ours and says one thing to Python: `HASH_SEED`."""
+
+HASH_SEED: Final = "PYTHONHASHSEED"
+"""What sets have their order from: what runs with the same one, as a replay does, goes through them in the same order."""
+
 _BOOTSTRAP: Final = f"import sys; sys.path[:0] = [{LIBRARY!r}]; from ropewalk.guest.root import main; main()"
 
 _BOOTSTRAP_ON_HOST: Final = """
@@ -300,7 +306,7 @@ def make_plan(profile: Profile, facts: HostFacts) -> Plan:
         set_groups=identity.user is not None,
         hostname=profile.hostname,
         mounts=profile.mounts,
-        program=[facts.executable, "-I", "-S", "-B", "-X", "utf8", "-c", _bootstrap(profile, facts)],
+        program=[facts.executable, *_FLAGS, "-c", _bootstrap(profile, facts)],
         environment=_ENVIRONMENT,
         confinement=_confinement(profile, profile.seccomp, []),
         networked=None if profile.networked is None else _confinement(profile, profile.networked, profile.landlock.connect),

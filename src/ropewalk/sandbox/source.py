@@ -14,6 +14,7 @@ import asyncio
 import logging
 import os
 import resource
+import secrets
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from functools import partial
@@ -30,7 +31,7 @@ from ropewalk.sandbox.interface import Figures, Image, RefusedImport, SandboxErr
 from ropewalk.sandbox.launch import launch
 from ropewalk.sandbox.memory import memory_for_guests
 from ropewalk.sandbox.processes import ForkedProcess
-from ropewalk.sandbox.profile import describe_profile, make_plan
+from ropewalk.sandbox.profile import HASH_SEED, describe_profile, make_plan
 from ropewalk.sandbox.reactor import Deadline, Reactor
 from ropewalk.sandbox.room import PROCESS, Room
 from ropewalk.sandbox.watch import CPUS
@@ -46,6 +47,9 @@ ROUNDS: Final = 10.0
 that a process which is unknown for that long was not asked for."""
 
 _OTHERWISE: Final = "`ropewalk doctor` says more; --unsafe-no-sandbox runs code that you trust without any isolation"
+
+_HASH_SEEDS: Final = 2**32
+"""How many there are (Python's own bound)."""
 
 _TRIES: Final = 4
 """How many zygotes may end under one `take` before it gives up."""
@@ -79,6 +83,7 @@ class ForkSource:
         facts: what is known of the host; asked of it when None.
         unsafe: give processes that nothing isolates.
         memory: bytes for everything in the sandbox; what the host can spare when None.
+        hash_seed: what its processes hash texts by; a random one when None.
     """
 
     def __init__(
@@ -89,7 +94,9 @@ class ForkSource:
         *,
         unsafe: bool = False,
         memory: int | None = None,
+        hash_seed: int | None = None,
     ) -> None:
+        self.hash_seed = secrets.randbelow(_HASH_SEEDS) if hash_seed is None else hash_seed
         self._bundles = os.path.realpath(bundles)
         self._settings = settings or PoolSettings()
         self._root: RootZygote | None = None
@@ -116,7 +123,9 @@ class ForkSource:
             raise SandboxError(f"this host cannot isolate what the node would run: {listed}. {_OTHERWISE}")
         memory = memory_for_guests() if self._memory is None else self._memory
         profile = describe_profile(self._facts, self._bundles, found.profile, memory, self.authority.certificate)
-        self._plan, self._cgroup = make_plan(profile, self._facts), profile.cgroup
+        plan = make_plan(profile, self._facts)
+        self._plan = replace(plan, environment={**plan.environment, HASH_SEED: str(self.hash_seed)})
+        self._cgroup = profile.cgroup
         self._reactor = Reactor(asyncio.get_running_loop())
         descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._room = Room(memory, descriptors, self._kept)

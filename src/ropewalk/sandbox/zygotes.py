@@ -531,7 +531,9 @@ class VersionZygote:
         self._watch = self._reactor.watcher.add(pid, self._pidfd, bounds, self._look_at_import, self._passed_a_limit)
         self._limit_memory(self._root.image_data, self.image.memory_to_import)
         image, limits = self.image, self.image.limits
-        request = Import(module=image.module, cls=image.cls, memory=limits.memory, cpu=limits.cpu, strict=image.strict)
+        request = Import(
+            module=image.module, cls=image.cls, memory=limits.memory, cpu=limits.cpu, strict=image.strict, replays=image.replays
+        )
         self._send(self._control, _encode(request))
 
     def _limit_memory(self, image: int, memory: int) -> None:
@@ -708,7 +710,14 @@ class VersionZygote:
             is_ours = pid != self._pid and status.parent == self._root.pid and status.threads == 1
             if is_ours and inspection.holds_only(pid, newborn.inode):
                 newborn.connection.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 0)
-                return Birth(pid=pid, pidfd=pidfd, status_fd=status_fd, status=status, connection=newborn.connection)
+                return Birth(
+                    pid=pid,
+                    pidfd=pidfd,
+                    status_fd=status_fd,
+                    status=status,
+                    connection=newborn.connection,
+                    replays=self.image.replays,
+                )
         except OSError:
             self._discard(pidfd, status_fd)
             raise

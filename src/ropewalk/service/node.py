@@ -183,7 +183,7 @@ class Node:
             callbacks=settings.limit_callbacks,
             webhooks=settings.limit_webhooks,
         )
-        recorder = Recorder(service.vault, service.clock, settings.record, settings.limit_record)
+        recorder = Recorder(service.vault, service.clock, settings.record, settings.limit_record, source.hash_seed)
         egress = Throttle(Pace(burst=settings.egress_burst, rate=settings.egress_rate), service.clock)
         return Dispatcher(
             Host(

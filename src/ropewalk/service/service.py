@@ -85,8 +85,11 @@ class Service:
         database = self.settings.database_path
         return database.with_name(f"{database.name}-nodes")
 
-    async def sandbox(self) -> Source:
+    async def sandbox(self, hash_seed: int | None = None) -> Source:
         """Return where processes come from, started when first asked for. Without isolation, when so told, it says so each time.
+
+        Args:
+            hash_seed: what its processes are to hash texts by, when it is started for this.
 
         Raises:
             SandboxError: this host cannot isolate; the message says what is missing.
@@ -97,7 +100,7 @@ class Service:
             unsafe = self.settings.unsafe_no_sandbox
             if unsafe:
                 log.warning("%s: %s", self.settings.sources.get("unsafe_no_sandbox", "unsafe_no_sandbox"), UNSAFE)
-            source = ForkSource(str(directory), unsafe=unsafe, memory=self.settings.node_memory)
+            source = ForkSource(str(directory), unsafe=unsafe, memory=self.settings.node_memory, hash_seed=hash_seed)
             await source.start()
             self._source = source
         return self._source
@@ -284,6 +287,16 @@ class Service:
             manifest = await self.describe(built, trees, tell)
         return built, trees, manifest, found
 
+    async def image_of(self, packed: bundles.Packed, name: str | None, tell: Tell) -> Image:
+        """Build a bundle as a deploy of the twist `name` would, store nothing, and return what its processes are made of.
+
+        Raises:
+            BundleError, RefusedImport: it cannot be a version.
+        """
+        built, _, manifest, _ = await self._build(packed, name, upgrade_packages=False, tell=tell)
+        limits = self.settings.limits.lowered_by(manifest.limits)
+        return replace(self._image(built), cls=manifest.cls, limits=limits)
+
     async def describe(self, packed: bundles.Packed, trees: Trees, tell: Tell) -> Manifest:
         """Import a bundle in the sandbox and return the manifest that it declares, checked. `trees` has packages that are not stored."""
         directory = self.settings.bundles_directory
@@ -294,19 +307,20 @@ class Service:
                 await self._lay_out(directory, package.files)
         await asyncio.to_thread(bundles.materialise, directory, packed.digest, packed.files)
         tell(f"Importing {packed.module} in the sandbox")
-        limits = self.settings.limits
-        image = Image(
+        described = await (await self.sandbox()).describe(self._image(packed))
+        manifest = replace(described, isolation=packed.isolation)
+        check_manifest(manifest, self.settings.limits)
+        return manifest
+
+    def _image(self, packed: bundles.Packed) -> Image:
+        return Image(
             bundle=packed.digest,
             module=packed.module,
             cls=packed.cls,
-            limits=limits,
+            limits=self.settings.limits,
             strict="strict" in (self.settings.isolation, packed.isolation),
             import_memory=self.settings.limit_import,
         )
-        described = await (await self.sandbox()).describe(image)
-        manifest = replace(described, isolation=packed.isolation)
-        check_manifest(manifest, limits)
-        return manifest
 
     async def _latest(self, name: str) -> Version | None:
         twist = next((twist for twist in await self.storage.twists() if twist.name == name), None)

@@ -86,7 +86,8 @@ class Import(Message, tag="import", frozen=True, kw_only=True):
     """Import the author's `module` from the bundle and describe its twist. `cls` names the class when the manifest does.
 
     The limits become the rlimits of every process forked from here: `memory` is in bytes beyond the pristine image. With `strict` nothing
-    is imported here: each process that is forked does so when its event has come.
+    is imported here: each process that is forked does so when its event has come. With `replays` the processes are for replaying recorded
+    attempts, and there is no other time than theirs from the import on.
     """
 
     module: str
@@ -94,6 +95,7 @@ class Import(Message, tag="import", frozen=True, kw_only=True):
     memory: int
     cpu: float
     strict: bool = False
+    replays: bool = False
 
 
 class Parameter(Record, frozen=True, kw_only=True):

@@ -40,6 +40,7 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
         "tasks": "List pending tasks.",
         "executions": "List executions.",
         "execution": "Show everything about one execution.",
+        "replay": "Run a recorded execution again, with no effect on anything.",
         "logs": "Show log lines.",
         "webhooks": "List what webhooks received.",
         "activities": "List activities.",

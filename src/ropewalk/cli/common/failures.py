@@ -41,6 +41,7 @@ def failure_of(error: Exception) -> Failed:
     from ropewalk.sandbox.interface import RefusedImport, SandboxError
     from ropewalk.service.bundles import BundleError
     from ropewalk.service.config import SettingsError
+    from ropewalk.service.replaying import CannotReplay
     from ropewalk.storage.interface import QueueIsFull, StorageError, UnknownInstance
     from ropewalk.vault.errors import VaultError
 
@@ -53,7 +54,7 @@ def failure_of(error: Exception) -> Failed:
         return Failed("SettingsError", str(error), exit_code=WRONG_USAGE)
     if isinstance(error, QueueIsFull | UnknownInstance):
         return Failed("QueueFull" if isinstance(error, QueueIsFull) else "NotFound", str(error))
-    if isinstance(error, RopewalkError | StorageError | SandboxError | BundleError | VaultError):
+    if isinstance(error, RopewalkError | StorageError | SandboxError | BundleError | VaultError | CannotReplay):
         return Failed(type(error).__name__, str(error))
     if isinstance(error, OSError):
         return Failed(type(error).__name__, str(error))

@@ -1,0 +1,1 @@
+"""Running a recorded attempt again, answered from its record, with no effect on anything."""
