@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from ropewalk.wire import control, messages
+from ropewalk.wire import control, messages, replay
 
 PAGE = Path(__file__).parent.parent / "docs" / "wire.md"
 BEGIN = "<!-- The tables below are written by `make docs`. -->\n"
@@ -24,6 +24,8 @@ SECTIONS: tuple[tuple[str, Any], ...] = (
     ("Host to guest", messages.HostMessage),
     ("Guest to host: calls", messages.AnyCall),
     ("Guest to host: the rest", messages.Log | messages.Finished | messages.Raised),
+    ("Replays: host to guest", replay.Rerun | replay.Played | replay.Typed),
+    ("Replays: guest to host", replay.Standing | replay.Stalled | replay.Told | replay.Asked),
     ("Host to root zygote", control.RootCommand),
     ("Root zygote to host", control.RootReport),
     ("Host to version zygote", control.Import),

@@ -41,7 +41,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Cli, str, str]:
     return cli, worked, failed
 
 
-def test_the_command_shows_what_a_replay_showed(recorded: tuple[Cli, str, str], tmp_path: Path) -> None:
+def test_the_command_shows_what_a_replay_showed(recorded: tuple[Cli, str, str]) -> None:
     cli, worked, failed = recorded
     shown = cli.json("execution", worked)
     assert [attempt["recorded"] for attempt in shown["attempts"]] == [True]
@@ -52,7 +52,7 @@ def test_the_command_shows_what_a_replay_showed(recorded: tuple[Cli, str, str], 
     assert [line["message"] for line in document["logs"]] == ["working on 21"]
     told = cli.run("replay", failed)
     assert (told.code, told.err.splitlines()[-1]) == (0, "The same: it ended with ValueError: not 22.")
-    (tmp_path / "edited").mkdir()
+    (cli.folder / "edited").mkdir()
     code = cli.write(TWIST.replace("* 2", "* 3"), "edited/twist.py")
     differs = cli.run("replay", worked, "--code", code, "--json")
     assert differs.code == 1

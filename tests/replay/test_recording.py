@@ -165,10 +165,9 @@ async def test_the_records_of_a_deactivated_instance_are_erased(runtime: Runtime
     await eventually(none_left, "the records to be erased")
 
 
-async def test_an_execution_goes_on_unrecorded_while_the_master_key_is_missing(opened: Opens) -> None:
+async def test_an_execution_goes_on_unrecorded_when_the_master_key_goes_missing(opened: Opens) -> None:
     async with opened() as runtime:
         instance = await runtime.run(TWIST)
-        await runtime.stop()
         runtime.service.settings.key_file.unlink()
         runtime.service.vault._sealers.clear()
         runtime.service.masters._known.clear()
