@@ -162,9 +162,9 @@ def event(instance: str, method: str, *arguments: object) -> NewExecution:
 
 
 @contextlib.asynccontextmanager
-async def serving(folder: Path, *, concurrency: int = IN_FLIGHT) -> AsyncIterator[Rig]:
-    """Run a node on the database in `folder`, made if it is not there."""
-    settings = Settings(database=f"sqlite:///{database_path(folder)}", concurrency=concurrency, **UNBOUNDED)
+async def serving(folder: Path, *, concurrency: int = IN_FLIGHT, **more: Any) -> AsyncIterator[Rig]:
+    """Run a node on the database in `folder`, made if it is not there; `more` are settings of the measurement's own."""
+    settings = Settings(database=f"sqlite:///{database_path(folder)}", concurrency=concurrency, **UNBOUNDED | more)
     storage = await open_sqlite(settings.database_path, clock=SystemClock(), create=True, limits=storage_limits(settings))
     witness = Witness(storage)
     service = Service(settings, cast("Storage", witness), SystemClock())

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from tests.escape.attacks import (
+    clients,
     cpu,
     fake_success,
     files,
@@ -25,7 +26,7 @@ from tests.escape.harness import Attack, Stages, assert_control, assert_held_bac
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-FAMILIES = [files, sockets, processes, kernel, raw, memory, cpu, floods, smuggling, frames, others, fake_success]
+FAMILIES = [files, sockets, clients, processes, kernel, raw, memory, cpu, floods, smuggling, frames, others, fake_success]
 ATTACKS = {f"{family.__name__.rpartition('.')[2]}: {attack}": attack for family in FAMILIES for attack in family.ATTACKS}
 LAYERS = {
     f"{name}: {guard} alone": (attack, guard)
