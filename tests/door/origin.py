@@ -39,6 +39,7 @@ class Origin:
             "/status/{status:int}": self._status,
             "/wait": self._wait,
             "/broken": self._is_broken,
+            "/silent": self._be_silent,
             "/v1/customers": self._customer,
             "/v1/chat/completions": self._complete,
         }
@@ -90,6 +91,12 @@ class Origin:
                 self.broken.set()
 
         return StreamingResponse(pieces())
+
+    async def _be_silent(self, request: Request) -> Response:
+        """Answer nothing while the client is there."""
+        while not await request.is_disconnected():
+            await asyncio.sleep(0.05)  # so often it looks
+        return Response()
 
     async def _is_broken(self, request: Request) -> Response:
         return Response("yes" if self.broken.is_set() else "no")

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
 
 import pytest
 
+from ropewalk.recording.recorder import Recorder
+from ropewalk.recording.tape import Tape
+from ropewalk.service.membership import Membership
 from tests.door.conftest import PROBE, Probe
 from tests.door.origin import PIECE, Origin
 from tests.egress.origin import CERTIFICATES
@@ -390,3 +396,45 @@ async def test_what_a_client_gives_up_is_given_up(probe: Probe, plain: Origin) -
         await asyncio.sleep(0.05)  # until the news has got there
     """
     assert await probe.do(body, plain.url)
+
+
+async def test_nothing_may_stand_still_for_long(probe: Probe, plain: Origin, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ropewalk.door.proxy.SILENCE", 0.3)
+    status, kind, reason = await probe.do("return refusal(given)", f"{plain.url}/silent")
+    assert (status, kind) == (504, "FetchTimeout")
+    assert "nothing moved for 0.3 s" in reason
+
+
+async def test_no_request_leaves_when_the_lease_is_over(
+    walk: Runtime, plain: Origin, secure: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over = [True]
+    monkeypatch.setattr(Membership, "holds_lease", lambda _: not (over and over.pop()))
+    probe = Probe(walk, await walk.run(PROBE, plain=plain.url, secure=secure.url))
+    await probe.do("get(given)", f"{plain.url}/echo")
+    execution = await probe.last()
+    assert (execution.lost, execution.attempt) == (1, 2)
+    assert len(plain.asked) == 1
+
+
+async def test_what_comes_by_the_door_makes_a_record_incomplete(
+    probe: Probe, plain: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = list[int]()
+    record = Recorder.record
+
+    async def noting(self: Recorder, tape: Tape, *more: Any) -> bytes | None:
+        missing.append(tape.missing)
+        return await record(self, tape, *more)
+
+    monkeypatch.setattr(Recorder, "record", noting)
+    await probe.do("get(given), get(given)", f"{plain.url}/echo")
+    assert missing == [2]
+
+
+async def test_strict_executions_have_a_door_too(
+    opened: Callable[..., AbstractAsyncContextManager[Runtime]], plain: Origin, secure: Origin
+) -> None:
+    async with opened(isolation="strict", allow_private=(f"{plain.url}/*",)) as runtime:
+        instance = await runtime.run(PROBE, plain=plain.url, secure=secure.url)
+        assert await Probe(runtime, instance).do("return len(get(given)) > 0", f"{plain.url}/echo")

@@ -195,7 +195,9 @@ class Attempt:
         return self._session
 
     def count_request(self) -> bool:
-        """See `Guest.count_request`."""
+        """See `Guest.count_request`. What is said at the door is on no tape."""
+        if self._tape is not None:
+            self._tape.missing += 1
         self._count(1)
         return self._ending is None
 
