@@ -365,7 +365,7 @@ async def test_connections_that_ask_nothing_count_too(probe: Probe) -> None:
 
 async def test_connections_at_once_are_bounded(probe: Probe) -> None:
     body = """
-    open = [socket.create_connection(("127.0.0.1", 3128)) for _ in range(70)]
+    open = self.kept = [socket.create_connection(("127.0.0.1", 3128)) for _ in range(70)]
     closed = 0
     for one in open[64:]:
         one.settimeout(20)
