@@ -56,6 +56,7 @@ class Site(Station):
     async def at(cls, station: Station) -> Site:
         """Return one with a new instance."""
         site = cls(station.runtime, station.client, station.webhooks, station.web)
+        site.twist = station.twist
         site.instance = await site.runtime.activate(station.twist, web=site.web.url)
         await site.runtime.drain()
         site.url = await site.get("url")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import re
 from typing import Any
 
@@ -132,6 +133,18 @@ async def test_a_deleted_webhook_is_gone_at_once(site: Site) -> None:
 async def test_a_deactivated_instance_takes_nothing(site: Site) -> None:
     await site.runtime.deactivate(site.instance)
     assert (await site.post(site.url)).status_code == 404
+    assert any("create_webhook() cannot be used" in line for line in await site.runtime.logs(site.instance))
+
+
+async def test_a_secret_option_is_what_the_sender_signs_with(site: Site) -> None:
+    instance = await site.runtime.activate(site.twist, web=site.web.url, signing="s3cret")
+    await site.runtime.drain()
+    url = await site.runtime.invoke(instance, "create_signed")
+    signature = hmac.new(b"s3cret", b"x", "sha256").hexdigest()
+    assert (await site.post(url, content=b"x")).status_code == 401
+    assert (await site.post(url, content=b"x", headers={"X-Hub-Signature-256": f"sha256={signature}"})).status_code == 202
+    (webhook, _) = await site.runtime.storage.webhooks(instance)
+    assert b"s3cret" not in (webhook.secret or b"s3cret")
 
 
 async def test_a_suspended_instance_takes_what_it_will_run(site: Site) -> None:

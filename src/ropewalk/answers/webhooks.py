@@ -43,6 +43,7 @@ async def webhook_create(session: Session, call: WebhookCreate) -> str:
         raise PermissionDenied(
             f"the twist declares no Network tool at {call.ns[:80]!r}: add one as a class attribute and deploy again"
         )
+    session.require_staying("create_webhook()")
     _check_schemes(call)
     target = await what_to_run(session, call)
     token = _token(session, call, target)

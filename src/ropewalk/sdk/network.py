@@ -10,6 +10,7 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 from ropewalk.errors import InvalidValue, ValueTooLarge
 from ropewalk.sdk.checks import positive_seconds
 from ropewalk.sdk.http import Response
+from ropewalk.sdk.secrets import Secret
 from ropewalk.sdk.tokens import Callback
 from ropewalk.sdk.tool import BuiltIn
 from ropewalk.sdk.unit import AnyMethod, what_an_event_runs
@@ -90,7 +91,7 @@ class Network(BuiltIn):
         /,
         *args: object,
         respond: bool = False,
-        secret: str | None = None,
+        secret: str | Secret | None = None,
         signature: Literal["github", "stripe", "slack", "standard", "hmac-sha256"] | None = None,
         challenge: Literal["slack", "meta", "microsoft"] | None = None,
     ) -> str:
@@ -102,7 +103,7 @@ class Network(BuiltIn):
             callback_or_method: a callback, or a method as `callback` takes it; it is called with the WebhookRequest first.
             *args: bound arguments; after those of the callback, if it has any.
             respond: have the sender wait for what the method returns: text, a WebhookResponse, or JSON.
-            secret: what the sender signs its requests with; others are refused then.
+            secret: what the sender signs its requests with, a text or a secret option; others are refused then.
             signature: how it signs them.
             challenge: whose handshake is answered, by the host, without running anything.
 
@@ -110,6 +111,7 @@ class Network(BuiltIn):
             CallbackNotFound: there is no such callback or method.
             TypeError: the arguments cannot fit the method.
             InvalidValue: a scheme is not known, or the secret cannot be used with it.
+            PermissionDenied: the secret option is one that the host keeps (`urls=`).
             QueueFull: the instance has as many webhooks as it may.
         """
         bound = self._ropewalk
@@ -122,7 +124,7 @@ class Network(BuiltIn):
             target=target,
             arguments=arguments,
             respond=bool(respond),
-            secret=None if secret is None else str(secret),
+            secret=secret.reveal() if isinstance(secret, Secret) else secret,
             signature=signature,
             challenge=challenge,
         )

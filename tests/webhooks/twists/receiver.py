@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from ropewalk import Options, Priority, Tool, Twist, WebhookRequest, WebhookResponse
+from ropewalk import Options, PermissionDenied, Priority, Secret, Tool, Twist, WebhookRequest, WebhookResponse, secret
 from ropewalk.tools import Network
 
 
 class ReceiverOptions(Options):
     web: str = "http://127.0.0.1:1"
+    signing: Secret | None = secret(default=None)
 
 
 class Inner(Tool):
@@ -51,6 +52,9 @@ class Receiver(Twist):
     async def create(self, method: str, arguments: list[Any], keywords: dict[str, Any]) -> str:
         return await self.network.create_webhook(method, *arguments, **keywords)
 
+    async def create_signed(self) -> str:
+        return await self.network.create_webhook(self.on_hook, "signed", secret=self.options.signing, signature="github")
+
     async def create_twice(self) -> list[str]:
         return [await self.network.create_webhook(self.on_hook, "same") for _ in range(2)]
 
@@ -60,6 +64,12 @@ class Receiver(Twist):
 
     async def forget_callback(self, callback: str) -> None:
         await self.delete_callback(callback)
+
+    async def deactivate(self) -> None:
+        try:
+            await self.network.create_webhook(self.on_hook, "too late")
+        except PermissionDenied as denied:
+            self.log.info("%s", denied)
 
     async def create_in_tool(self) -> str:
         return await self.inner.listen()
