@@ -120,6 +120,7 @@ async def test_an_upgrade_happens_as_a_whole_with_its_hooks(runtime: Runtime) ->
     await runtime.drain()
     failed = await runtime.instance(instance)
     assert (failed.version, failed.upgrade_error) == (1, "GiveUp: not yet")
+    assert await runtime.told() == ["versioned: 1 execution has failed for good"]
     assert await runtime.keys(instance) == []
     assert await runtime.keys(instance, ns="part") == []
     assert await runtime.invoke(instance, "version") == 1

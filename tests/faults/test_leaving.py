@@ -112,7 +112,8 @@ async def test_a_deactivate_that_fails_ends_the_instance_all_the_same(
     await runtime.invoke(instance, "fill")
     last = await leave(runtime, instance)
     assert (last.status, last.error and last.error.type, last.attempt) == (status, error, attempts)
-    assert await runtime.activities() == []
+    assert await runtime.titles() == []
+    assert await runtime.told() == ["leaves: 1 execution has failed for good"]
 
 
 async def test_a_deactivate_that_hangs_is_ended_in_time(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
