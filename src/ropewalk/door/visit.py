@@ -85,51 +85,50 @@ class Visit:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _serve(self, connection: socket.socket) -> None:
-        stream = await SocketStream.from_socket(connection)
-        proxy = Proxy(stream, self._guest)
         try:
-            try:
-                origin = await proxy.serve()
-                if origin is not None:
-                    await self._serve_tunnel(stream, origin)
-                elif not proxy.requests:
-                    self._guest.count_request()  # connecting is not free either
-            except (Left, BrokenResourceError, ClosedResourceError, EndOfStream):
-                pass  # whoever asked has gone: the connection is its own affair
-            except Exception:
-                # A fault of the host's own must not take the node, nor the other instances, with it.
-                _logger.exception("a connection of execution %s failed", self._guest.session.claim.execution.id)
+            stream = await SocketStream.from_socket(connection)
+        except (OSError, ValueError):  # it is broken already
+            connection.close()
+            return
+        try:
+            await self._serve_stream(stream)
+        except (Left, BrokenResourceError, ClosedResourceError, EndOfStream):
+            pass  # whoever asked has gone: the connection is its own affair
+        except Exception:
+            # A fault of the host's own must not take the node, nor the other instances, with it.
+            _logger.exception("a connection of execution %s failed", self._guest.session.claim.execution.id)
         finally:
             await stream.aclose()
 
+    async def _serve_stream(self, stream: SocketStream) -> None:
+        proxy = Proxy(stream, self._guest)
+        origin = await proxy.serve()
+        if origin is not None:
+            await self._serve_tunnel(stream, origin)
+        elif not proxy.requests:
+            self._guest.count_request()  # connecting is not free either
+
     async def _serve_tunnel(self, stream: SocketStream, origin: Url) -> None:
         """End TLS in the place of `origin`, and serve what is said within it. One that brings no request is told of, however it ends."""
-        problem = f"a client did not go through with the TLS handshake for {origin.authority}"
-        requests = 0
+        why, requests = _UNTRUSTED, 0
         try:
             context = self._authority.context_for(origin.host)
             inner = await TLSStream.wrap(stream, server_side=True, ssl_context=context, standard_compatible=False)
-            problem = (
-                f"a client closed its connection to {origin.authority} after the TLS handshake, without a request: one that expects a "
-                "certain certificate (a fingerprint, a pin) does so"
-            )
             proxy = Proxy(inner, self._guest, origin)
             try:
                 await proxy.serve()
             finally:
                 requests = proxy.requests
         except ssl.SSLError as error:
-            is_tls = error.reason not in _NOT_TLS
-            problem = (
-                f"{problem} ({error.reason})" if is_tls else f"what a client sent to {origin.authority} by CONNECT is no TLS"
-            )
+            why = f"{_NO_TLS if error.reason in _NOT_TLS else _UNTRUSTED} ({error.reason})"
         finally:
             if not requests:
                 self._guest.count_request()
-                self._guest.warn(f"{problem}. {_WHOSE}")
+                self._guest.warn(f"a client had a tunnel made to {origin.authority} and sent no request through it: {why}")
 
 
-_WHOSE: Final = (
-    "Requests leave a twist through the host, which ends TLS with a certificate authority of its own and verifies the real server itself: "
-    "have the client trust the authorities in SSL_CERT_FILE, and pin nothing"
+_NO_TLS: Final = "what it sent is no TLS, and only https goes by CONNECT"
+_UNTRUSTED: Final = (
+    "one that expects a certain certificate (a fingerprint, a pin), or takes no authorities but its own, ends like this. The host ends TLS "
+    "with an authority of its own and verifies the real server itself: have the client trust what SSL_CERT_FILE names, and pin nothing"
 )
