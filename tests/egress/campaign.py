@@ -7,6 +7,7 @@ by itself or as the target of a redirect, by a real Fetcher whose connections en
 port, name in the TLS handshake, request line, Host) is read with other code than the guard's: the standard library's parsers of URLs and
 addresses, and patterns written out as comparisons.
 
+- What is sent is, to the letter, the URL that was checked.
 - Whatever is sent is one request for a declared URL, to a public address that its name resolves to; TLS names that host.
 - The standard library finds in the text that was asked for the host, port and scheme that were sent to.
 - Whatever is refused has opened no connection.
@@ -197,6 +198,12 @@ def told_by(seen: Seen) -> SplitResult:
     return urlsplit(f"{'http' if seen.tls_name is None else 'https'}://{hosts[0]}{target}")
 
 
+def text_of(seen: Seen) -> str:
+    """Return the URL that a connection was used for, to the letter."""
+    request, host, *_ = seen.sent.decode("ascii").split("\r\n")
+    return f"{'http' if seen.tls_name is None else 'https'}://{host.removeprefix('host: ')}{request.split(' ')[1]}"
+
+
 def check(seen: Seen, meaning: Callable[[SplitResult], bool]) -> SplitResult:
     """Return the URL of what was sent. Fails when it is not what may be sent, or went elsewhere."""
     url = told_by(seen)
@@ -289,11 +296,12 @@ async def _one(fetcher: Fetcher, recorder: Recorder, chance: random.Random, coun
     url = text if recorder.location is None else START
     declared = tuple(map(parse_pattern, {pattern, START} if recorder.location is not None else {pattern}))
     try:
-        await fetcher.fetch(Request(method="GET", url=url), Asker(tenant=chance.choice("abc"), declared=declared))
+        answer = await fetcher.fetch(Request(method="GET", url=url), Asker(tenant=chance.choice("abc"), declared=declared))
     except (NetworkDenied, NetworkError):
         refused = True
     else:
         refused = False
+        assert text_of(recorder.seen[-1]) == answer.url, f"{answer.url!r} was checked, {text_of(recorder.seen[-1])!r} was sent"
     try:
         _check_all(recorder, text, meaning, refused=refused)
     except AssertionError as error:
