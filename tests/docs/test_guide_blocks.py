@@ -306,3 +306,14 @@ async def test_a_waiting_sender_is_answered(guide: Guide) -> None:
         url = await guide.runtime.get(instance, "url")
         answer = await station.client.post(url, data={"command": "/sync"})
         assert (answer.json(), answer.headers["cache-control"]) == ({"text": "/sync: done."}, "no-store")
+
+
+# ── Options and secrets ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_options_are_given_and_secrets_sent(guide: Guide) -> None:
+    await guide.runtime.deploy(module("options"))
+    instance = await guide.runtime.activate("optioned-sync", base_url=guide.web.url, token="hush-hush")
+    assert await guide.runtime.invoke(instance, "sync") == 200
+    (asked,) = guide.web.asked("/users/me")
+    assert {name.lower(): value for name, value in asked.headers.items()}["authorization"] == "Bearer hush-hush"

@@ -152,7 +152,11 @@ async def _process(arguments: list[str], work: Path) -> AsyncIterator[asyncio.su
         "-I",
         *arguments,
         cwd=work,
-        env={**os.environ, "TMPDIR": str(work), "NO_COLOR": "1"},
+        env={
+            **{name: value for name, value in os.environ.items() if not name.startswith("ROPEWALK_")},
+            "TMPDIR": str(work),
+            "NO_COLOR": "1",
+        },
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
