@@ -10,6 +10,8 @@ import apsw
 import msgspec
 import pytest
 
+from ropewalk.recording.hiding import hide
+from ropewalk.wire.messages import PriorityRecord, Start, Target
 from tests.harness.runtime import Failed, Runtime
 from tests.harness.waiting import eventually
 from tests.harness.web import Web
@@ -181,3 +183,28 @@ def _value(runtime: Runtime, sql: str) -> int:
         return int(next(iter(connection.execute(sql)))[0] or 0)
     finally:
         connection.close()
+
+
+async def test_what_a_webhook_brought_loses_its_credentials() -> None:
+    request = {"method": "POST", "headers": [["Authorization", "Basic fxk2"], ["X-Own", "kept"]], "body": ""}
+    start = Start(
+        execution="e",
+        attempt=1,
+        instance="i",
+        version=1,
+        previous_version=None,
+        trigger="webhook",
+        target=Target(ns="", method="m"),
+        event=msgspec.json.encode([request]),
+        options=b"{}",
+        priority=PriorityRecord(id="p", title=""),
+        seed=bytes(16),
+        started_at=0,
+        cpu=1.0,
+        wall=1.0,
+        requests=1,
+    )
+    (kept,), hidden = hide([msgspec.msgpack.encode(start)])
+    assert b"fxk2" not in kept
+    assert b"kept" in kept
+    assert hidden == ["the header authorization of the webhook's request"]

@@ -195,9 +195,7 @@ class Attempt:
         return self._session
 
     def count_request(self) -> bool:
-        """See `Guest.count_request`. What is said at the door is on no tape."""
-        if self._tape is not None:
-            self._tape.missing += 1
+        """See `Guest.count_request`."""
         self._count(1)
         return self._ending is None
 
@@ -483,7 +481,8 @@ class Attempt:
         if recorder is None or tape is None or isinstance(ending, Lost | Fenced):
             return None
         status, error = described(ending)
-        return await recorder.record(tape, self.claim, status, error, self._redactor)
+        beside = [] if self._visit is None else ["the requests of HTTP clients other than Network.fetch"]
+        return await recorder.record(tape, self.claim, status, error, self._redactor, beside)
 
     def _take_logs(self) -> list[LogLine]:
         """Return the lines that are not stored yet, once."""

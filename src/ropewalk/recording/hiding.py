@@ -1,19 +1,19 @@
 """Replaces what is secret in the messages of an attempt, before they are kept.
 
-Headers that carry credentials lose their value, in requests and in answers. What was replaced is told in words, so that a replay that
+Headers that carry credentials lose their value, in requests, in their answers and in what a webhook brought. What was replaced is told in words, so that a replay that
 needs it can say so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec.structs import replace
 
 from ropewalk.vault.redaction import HIDDEN
-from ropewalk.wire.messages import Answer, Failure, Fetch, HttpAnswer
+from ropewalk.wire.messages import Answer, Failure, Fetch, HttpAnswer, Start
 
 CREDENTIALS: Final = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie"})
 """Headers whose values are never kept, in lower case."""
@@ -21,6 +21,11 @@ CREDENTIALS: Final = frozenset({"authorization", "proxy-authorization", "cookie"
 _FETCH: Final = b"\xa5fetch"
 """How a fetch begins, after the byte that says how many elements it has."""
 
+_WEBHOOK: Final = b"\xa7webhook"
+"""What an event that a webhook brought says somewhere."""
+
+_decode_start: Final = msgspec.msgpack.Decoder(Start).decode
+_decode_event: Final = msgspec.json.Decoder(list[dict[str, Any]]).decode
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode_fetch: Final = msgspec.msgpack.Decoder(Fetch).decode
 _decode_reply: Final = msgspec.msgpack.Decoder(Answer | Failure).decode
@@ -35,7 +40,9 @@ def hide(messages: Sequence[bytes]) -> tuple[list[bytes], list[str]]:
     fetches: dict[int, Fetch] = {}
     hidden: list[str] = []
     for place, message in enumerate(messages):
-        if message[1:7] == _FETCH:
+        if place == 0 and _WEBHOOK in message:
+            kept[place] = _hide_in_event(message, hidden)
+        elif message[1:7] == _FETCH:
             fetch = _decode_fetch(message)
             fetches[fetch.id] = fetch
             kept[place] = _hide_in_fetch(message, fetch, hidden)
@@ -51,6 +58,17 @@ def without_credentials(headers: Headers) -> tuple[Headers, list[str]]:
     """Return headers with the values of credentials replaced, and the names of those, in lower case."""
     names = [name.lower() for name, _ in headers if name.lower() in CREDENTIALS]
     return [(name, HIDDEN if name.lower() in CREDENTIALS else value) for name, value in headers], names
+
+
+def _hide_in_event(message: bytes, hidden: list[str]) -> bytes:
+    """Hide what a webhook's request brought along."""
+    start = _decode_start(message)
+    if start.trigger != "webhook":
+        return message
+    request, *more = _decode_event(start.event)
+    request["headers"], names = without_credentials(request["headers"])
+    hidden += [f"the header {name} of the webhook's request" for name in names]
+    return _encode(replace(start, event=msgspec.json.encode([request, *more]))) if names else message
 
 
 def _hide_in_fetch(message: bytes, fetch: Fetch, hidden: list[str]) -> bytes:

@@ -32,8 +32,8 @@ class Record(Struct, array_like=True, frozen=True, kw_only=True):
         error: why it failed, as the host had it.
         times: the host's wall time of each message.
         messages: each message, in the order in which the host sent or read it, the first of them Start; whose it is shows in its tag.
-        missing: how many messages more there were, for which there was no room, and how many requests of ordinary HTTP clients.
-        hidden: what was replaced because it is secret, in words.
+        missing: how many messages more there were, for which there was no room.
+        hidden: what is not in it, because it is secret or went another way, in words.
         hash_seed: what its process hashed texts by.
     """
 

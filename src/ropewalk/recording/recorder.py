@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import Final, Literal
 
 import msgspec
@@ -56,12 +57,22 @@ class Recorder:
         return None if self._which == "none" else Tape(self._clock.now, self._limit)
 
     async def record(
-        self, tape: Tape, claim: Claim, status: str, error: ErrorInfo | None, redactor: Redactor | None = None
+        self,
+        tape: Tape,
+        claim: Claim,
+        status: str,
+        error: ErrorInfo | None,
+        redactor: Redactor | None = None,
+        beside: Sequence[str] = (),
     ) -> bytes | None:
-        """Return the sealed record of an attempt that is over, None when none is to be kept, or none can be made."""
+        """Return the sealed record of an attempt that is over, None when none is to be kept, or none can be made.
+
+        `beside` says in words what the attempt did beside its connection.
+        """
         if status == "succeeded" and self._which == "failed":
             return None
         messages, hidden = hide(tape.messages)
+        hidden += beside
         if redactor is not None:
             before, messages = messages, [redactor.blank(message) for message in messages]
             hidden += ["values of secret options"] if messages != before else []

@@ -25,7 +25,7 @@ class Tape:
     Attributes:
         messages: what was said, the first of it Start.
         times: when, in the same order.
-        missing: how many messages did not fit, and how many requests came by the door, which are not taken down.
+        missing: how many messages did not fit.
     """
 
     __slots__ = ("_left", "_now", "messages", "missing", "times")

@@ -185,7 +185,9 @@ class Player:
             return False
         if end.error is None or then.error is None:
             return self._likeness.alike(_bytes(end.result), _bytes(then.result))
-        return end.error.type == then.error.type and self._likeness.alike(end.error.message, then.error.message)
+        last = self._script.last
+        said = last.message if isinstance(last, Raised) and last.type == then.error.type else then.error.message
+        return end.error.type == then.error.type and self._likeness.alike(end.error.message, said)
 
     @property
     def recorded_end(self) -> End:
@@ -215,7 +217,7 @@ class Player:
             notes.append("the method reads the clock, whose readings are not recorded: it went on from when the attempt began")
         if likeness.drew and "randomness" not in likeness.differed:
             notes.append("the method draws from the system's randomness, which is never recorded")
-        return notes + [f"{hidden} is not in the record, since it is secret" for hidden in self._script.record.hidden]
+        return notes + [f"not in the record: {hidden}" for hidden in self._script.record.hidden]
 
 
 def _played(call: AnyCall, step: Step) -> Played:
