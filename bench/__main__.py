@@ -14,7 +14,21 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from bench import claims, cold, committer, executions, fairness, fetching, hops, latency, memory, recording, strict, timers, webhooks
+from bench import (
+    claims,
+    cold,
+    committer,
+    executions,
+    fairness,
+    fetching,
+    hops,
+    latency,
+    memory,
+    recording,
+    strict,
+    timers,
+    webhooks,
+)
 from bench.figures import Figure, Measured
 from bench.floor import Floor
 from bench.machine import is_busy, machine, versions
@@ -31,7 +45,21 @@ class Measure(Protocol):
 
 MEASUREMENTS: dict[str, Measure] = {
     module.__name__.rpartition(".")[2]: module.measure
-    for module in (executions, hops, latency, fairness, timers, memory, cold, strict, recording, fetching, claims, committer, webhooks)
+    for module in (
+        executions,
+        hops,
+        latency,
+        fairness,
+        timers,
+        memory,
+        cold,
+        strict,
+        recording,
+        fetching,
+        claims,
+        committer,
+        webhooks,
+    )
 }
 
 

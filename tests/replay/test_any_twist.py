@@ -77,7 +77,7 @@ def source(lines: list[str]) -> str:
 
 @pytest.mark.parametrize("seed", range(8))
 async def test_any_method_replays_to_its_own_outcome_and_no_other(runtime: Runtime, web: Web, tmp_path: Path, seed: int) -> None:
-    chance = random.Random(seed)  # noqa: S311 — no secret
+    chance = random.Random(seed)
     lines = method(chance)
     instance = await runtime.run(source(lines), base_url=web.url)
     await runtime.finish(await runtime.queue(instance, "work"))
