@@ -420,16 +420,16 @@ async def test_no_request_leaves_when_the_lease_is_over(
 async def test_what_comes_by_the_door_makes_a_record_incomplete(
     probe: Probe, plain: Origin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    missing = list[int]()
+    lacks = list[object]()
     record = Recorder.record
 
     async def noting(self: Recorder, tape: Tape, *more: Any) -> bytes | None:
-        missing.append(tape.missing)
+        lacks.append(more[-1])
         return await record(self, tape, *more)
 
     monkeypatch.setattr(Recorder, "record", noting)
     await probe.do("get(given), get(given)", f"{plain.url}/echo")
-    assert missing == [2]
+    assert lacks == [["the requests of HTTP clients other than Network.fetch"]]
 
 
 async def test_strict_executions_have_a_door_too(

@@ -72,7 +72,7 @@ class ReplayChannel(Channel):
 
     def finish(self, last_word: bytes) -> None:
         """Send the last word, after what it may depend on."""
-        self._outbox.append(self._standing())
+        self._outbox.append(self._standing([]))
         super().finish(last_word)
 
     def attach(self, loop: AbstractEventLoop) -> None:
@@ -104,7 +104,7 @@ class ReplayChannel(Channel):
 
     def _play(self, frames: bytes) -> Played:
         """Show a call to the host and return what became of it; at a difference, this is the end."""
-        self._outbox.append(self._standing())
+        self._outbox.append(self._standing(_author_lines()))
         self._send(frames)
         played = self._next(_decode_reply)
         assert isinstance(played, Played)
@@ -114,8 +114,8 @@ class ReplayChannel(Channel):
             self.stall()
         return played
 
-    def _standing(self) -> bytes:
-        standing = Standing(lines=_author_lines(), drawn=take_drawn(), read_clock=CLOCK.was_read)
+    def _standing(self, lines: list[str]) -> bytes:
+        standing = Standing(lines=lines, drawn=take_drawn(), read_clock=CLOCK.was_read)
         return encode_frames(encode_message(standing))
 
     def _next(self, decode: Callable[[bytes], Any]) -> Any:

@@ -74,7 +74,7 @@ async def replay(source: Source, image: Image, script: Script, *, on_log: OnLog,
     start = script.start
     limits = replace(image.limits, cpu=start.cpu, wall=start.wall, requests=start.requests, logs=start.logs)
     stage = _Stage(script, limits.requests, on_log, person)
-    process = await source.take(replace(image, replays=True, network=False))  # no door leads out of a replay
+    process = await source.take(replace(image, replays=True))  # nobody welcomes it at the door, which is shut to it
     return await stage.run(process, limits if person is None else replace(limits, wall=PATIENCE))
 
 
