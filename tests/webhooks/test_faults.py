@@ -229,10 +229,10 @@ async def test_headers_have_their_bounds_too(impatient: Impatient) -> None:
 
 async def test_bytes_that_are_no_text_arrive(impatient: Impatient) -> None:
     site = impatient.site
-    head = impatient.head("Content-Length: 2", "X-Odd: caf\xe9", "Connection: close").replace(
+    head = impatient.head("Content-Length: 2", "X-Odd: \xe9t\xe9", "Connection: close").replace(
         b" HTTP/1.1", b"/%ff%c3%a9?q=%ff HTTP/1.1", 1
     )
     assert (await impatient.ask(head + b"\xff\xfe")).startswith(b"HTTP/1.1 202")
     await site.runtime.drain()
     seen = await site.get("seen")
-    assert (seen["path"], seen["params"], seen["headers"]["x-odd"], seen["raw"]) == ("\ufffdé", {"q": "\ufffd"}, "café", "fffe")
+    assert (seen["path"], seen["params"], seen["headers"]["x-odd"], seen["raw"]) == ("\ufffdé", {"q": "\ufffd"}, "été", "fffe")
