@@ -29,7 +29,7 @@ KEYS = st.sampled_from([None, None, "a", "b"])
 
 
 class Place:
-    """A database for all examples: each has an instance of its own in it."""
+    """A database for all examples: each has a twist and an instance of its own in it."""
 
     def __init__(self) -> None:
         self.runner = asyncio.Runner()
@@ -65,6 +65,7 @@ class Ordering(RuleBasedStateMachine):
         self.number = next(self.place.numbers)
         self.instance = f"i{self.number}"
         self.names = count(1)
+        self.scene.twist = self.run(self.scene.deploy("first", self.instance)).twist
         self.activation = self.scene.lifecycle(self.instance, "activate")
         self.run(self.scene.activate(self.instance, self.activation))
         self.model.store(self.activation.id, self.now, rank=Rank.BARRIER, trigger="activate")
@@ -221,7 +222,7 @@ class Ordering(RuleBasedStateMachine):
     @rule()
     def deploy(self) -> None:
         """A new version: `upgrade` goes first."""
-        self.run(self.scene.deploy(self.name()))
+        self.run(self.scene.deploy(self.name(), self.instance))
         queued = self.run(self.scene.offer())
         self.model.upgrade(next(iter(queued), ""), self.now)
 
