@@ -5,7 +5,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 export PYTHON
 
-.PHONY: help setup setup-demo demo test fuzz fuzz-quick egress-campaign check format docs bench bench-quick coverage lock dist clean distclean
+.PHONY: help setup setup-demo demo test crash-campaign fuzz fuzz-quick egress-campaign check format docs bench bench-quick coverage lock dist clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -24,6 +24,9 @@ test: setup ## run every test (ARGS='-k name' goes to pytest)
 
 fault-campaign: setup ## kill a node at 200 random moments of a sync; a short form of it is among the tests
 	@$(BIN)/python -m pytest -m campaign tests/faults $(ARGS)
+
+crash-campaign: setup ## kill nodes 2,000 times at and amid their commits (ARGS='--seed 7 --kills 500', ARGS=--mutants plants bugs)
+	@$(BIN)/python -m tests.crash $(ARGS)
 
 fuzz: setup ## fuzz the host for 30 minutes, guided by coverage, and send it a million frames (ARGS='--minutes 5')
 	@$(BIN)/python -m tests.fuzz $(ARGS)

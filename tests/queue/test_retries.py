@@ -63,6 +63,12 @@ def test_an_invoke_by_hand_is_not_retried(kind: str) -> None:
     assert verdict(replace(TASK, trigger="invoke"), Failure(type="x", kind=kind), POLICY, NOW, 0.5).status == "failed"
 
 
+def test_what_could_not_be_committed_is_done_again_at_once_even_for_who_is_waited_for() -> None:
+    conflict = Failure(type="conflict", kind="conflict")
+    again = verdict(replace(TASK, trigger="invoke"), conflict, POLICY, NOW, 0.5)
+    assert (again.status, again.run_at) == ("retrying", NOW)
+
+
 def test_what_cannot_be_cured_by_running_again_fails() -> None:
     assert verdict(TASK, Failure(type="CallbackNotFound", kind="unretried"), POLICY, NOW, 0.5).status == "failed"
 

@@ -151,5 +151,6 @@ def _print(result: Shape) -> None:
         click.echo(safe(f"  {state}: {found['name']}: {found['what']}; {does}{found['remedy']}"))
     for sentence in database["held"]:
         click.echo(f"  held: {safe(sentence)}")
-    for sentence in [] if database["findings"] else database["problems"]:
-        click.echo(f"  problem: {safe(sentence)}")
+    if not database["findings"]:
+        for sentence in database["problems"]:
+            click.echo(f"  problem: {safe(sentence)}")

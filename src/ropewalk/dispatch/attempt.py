@@ -419,7 +419,7 @@ class Attempt:
             self.end(Fenced())
         except DoesNotApply as error:
             self._require_process().kill()
-            self._fail(Failure(type="conflict", kind="retry", after=0.0), ErrorInfo(type="conflict", message=str(error)))
+            self._fail(Failure(type="conflict", kind="conflict"), ErrorInfo(type="conflict", message=str(error)))
         except StorageError as error:
             self.end(Lost(f"storage failed: {error}"))
         else:

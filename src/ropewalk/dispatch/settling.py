@@ -55,7 +55,7 @@ class Settler:
             return await self._store(self._settlement(outcome, policy, claim_next=claim_next), outcome, policy)
         except DoesNotApply as error:
             text = f"the work could not be committed, and is done again: {error}"
-            conflict = Failed(Failure(type="conflict", kind="retry", after=0.0), ErrorInfo(type="conflict", message=text))
+            conflict = Failed(Failure(type="conflict", kind="conflict"), ErrorInfo(type="conflict", message=text))
             outcome = replace(outcome, ending=conflict)
             return await self._store(self._settlement(outcome, policy, claim_next=claim_next), outcome, policy)
 

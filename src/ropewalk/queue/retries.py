@@ -36,7 +36,8 @@ LOST_FIRST, LOST_MAXIMUM = 0.5, 300.0
 class Failure(Struct, frozen=True, kw_only=True):
     """Why an attempt failed, as far as retrying goes.
 
-    `kind` is `limit` or `crash` when the process was ended or ended by itself, else the kind of the guest's own `Raised`.
+    `kind` is `limit` or `crash` when the process was ended or ended by itself, `conflict` when its work could not be
+    committed beside what others committed meanwhile, which even those who are waited for do again; else the kind of the guest's own `Raised`.
     """
 
     type: str
@@ -65,7 +66,7 @@ def verdict(execution: Execution, failure: Failure, policy: RetryInfo, now: Micr
     """
     if failure.kind == "give_up":
         return Verdict(status="dead")
-    if failure.kind == "unretried" or _is_waited_for(execution):
+    if failure.kind == "unretried" or (_is_waited_for(execution) and failure.kind != "conflict"):
         return Verdict(status="failed")
     if execution.trigger == "deactivate":
         policy = DEACTIVATION
@@ -82,6 +83,8 @@ def verdict(execution: Execution, failure: Failure, policy: RetryInfo, now: Micr
 
 def delay(failure: Failure, policy: RetryInfo, tries: int, jitter: float) -> float:
     """Return the seconds to wait after the `tries`-th failed attempt."""
+    if failure.kind == "conflict":
+        return 0.0
     if failure.kind == "retry" and failure.after is not None:
         return max(0.0, failure.after)
     waited = jitter * min(policy.maximum, policy.first * 2.0 ** min(tries - 1, 60))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Collection, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -87,7 +88,7 @@ class _Look:
         if self._of_database:
             yield self._mend_database
         for instance in self._instances:
-            yield lambda tx, instance=instance: self._mend_instance(tx, instance)  # type: ignore[misc]  # bound at once
+            yield partial(self._mend_instance, instance=instance)
 
     # ── The file, and what is of no instance ──────────────────────────────────────────────────────────────────────────────────
 
@@ -117,21 +118,21 @@ class _Look:
                     "dead_node",
                     f"node {node.id} is dead, and {leases:,} instances are leased to it",
                     "its leases are ended, and what it ran is ready again",
-                    lambda node=node: release(tx, node.id, self._at),  # type: ignore[misc]  # bound at once
+                    partial(release, tx, node.id, self._at),
                 )
         for twist, name, latest, newest in tx.rows(_LATEST):
             yield Fault(
                 "wrong_latest_version",
                 f"twist {name} counts {latest} versions, and its newest is {newest}",
                 "the newest that is there is the latest",
-                lambda twist=twist, newest=newest: tx.run("UPDATE twists SET latest = ? WHERE id = ?", (newest, twist)),  # type: ignore[misc]  # bound at once
+                partial(tx.run, "UPDATE twists SET latest = ? WHERE id = ?", (newest, twist)),
             )
         for instance, column, version, right in tx.rows(_NO_SUCH_VERSION):
             yield Fault(
                 f"{column}_without_version",
                 f"instance {instance} {_SAID_OF[column]} version {version}, which is not there",
                 "what is there is offered to it again",
-                lambda instance=instance, right=right: tx.run(_OFFER_AGAIN, (right, instance)),  # type: ignore[misc]  # bound at once
+                partial(tx.run, _OFFER_AGAIN, (right, instance)),
                 instance=instance,
             )
         for name, number in tx.rows(_WITHOUT_FILES):
@@ -170,7 +171,7 @@ class _Look:
                     "execution_without_instance",
                     f"execution {id_} waits, and there is no instance of it",
                     "it is cancelled",
-                    lambda number=number: tx.run(_CANCEL, (self._at, number)),  # type: ignore[misc]  # bound at once
+                    partial(tx.run, _CANCEL, (self._at, number)),
                     execution=id_,
                 )
             elif tx.value(_LOST_PAYLOAD, (number,)):
@@ -178,7 +179,7 @@ class _Look:
                     "payload_without_execution",
                     f"arguments are kept of execution number {number}, which is not there",
                     "they are removed",
-                    lambda number=number: tx.run("DELETE FROM payloads WHERE execution = ?", (number,)),  # type: ignore[misc]  # bound at once
+                    partial(tx.run, "DELETE FROM payloads WHERE execution = ?", (number,)),
                 )
 
     # ── Instances ─────────────────────────────────────────────────────────────────────────────────────────────────────────────

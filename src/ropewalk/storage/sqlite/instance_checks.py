@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -15,14 +16,15 @@ from msgspec import Struct
 
 from ropewalk.clock import Micros
 from ropewalk.storage.budgets import Spent, read_spent, read_suspension, write_spent, write_suspension
-from ropewalk.storage.records import ErrorInfo, Finding, NewExecution, Rank, Recurring, Suspension
+from ropewalk.storage.records import ErrorInfo, Finding, NewExecution, Rank, Suspension
 from ropewalk.storage.recurrence import NEVER, set_back
 from ropewalk.storage.sqlite.committer import Transaction
 from ropewalk.storage.sqlite.nodes import release_instance
-from ropewalk.storage.sqlite.recurring import RECURRING, arm_declared, go_on_from, note_first, recurring_record
+from ropewalk.storage.sqlite.recurring import RECURRING, arm_declared, note_first, recurring_record
 from ropewalk.storage.sqlite.rows import InstanceState, error_text
 from ropewalk.storage.sqlite.scheduling import WAITING, add_execution, cancel_waiting, give_back, wake_time
 from ropewalk.storage.sqlite.upgrading import offer_nothing_more
+from ropewalk.storage.sqlite.upkeep import OWNED
 from ropewalk.wire.control import ScheduleInfo
 from ropewalk.wire.messages import Target, Trigger
 
@@ -63,7 +65,7 @@ def check_leaving(tx: Transaction, state: InstanceState, strays: Collection[int]
                 "pending_after_deactivation",
                 f"execution {row[0]} is {row[1]}, and its instance {state.id} is deactivated",
                 "it is cancelled",
-                lambda number=number: tx.run(_CANCEL, (at, number)),  # type: ignore[misc]  # bound at once
+                partial(tx.run, _CANCEL, (at, number)),
                 instance=state.id,
                 execution=row[0],
             )
@@ -141,7 +143,7 @@ _LIFECYCLE: Final = f"""
 
 _LAST: Final = "SELECT status FROM executions WHERE instance = ? AND trigger = ? AND ready_at IS NOT NULL ORDER BY n DESC LIMIT 1"
 
-_ERASED: Final = ("store", "callbacks", "records", "webhooks", "recurring", "data_keys")
+_ERASED: Final = (*OWNED, "data_keys")
 """Tables of which nothing is left of an instance that is erased."""
 
 _CANCEL: Final = "UPDATE executions SET status = 'cancelled', seq = NULL, due = NULL, finished_at = ? WHERE n = ?"
@@ -377,7 +379,7 @@ def _line(scene: _Scene) -> Checking:
             "key_held_twice",
             f"execution {id_} of instance {state.id} waits under the key {key!r}, which a later one holds",
             "it is cancelled, as when it was replaced",
-            lambda number=number, size=size: scene.cancel(number, size),  # type: ignore[misc]  # bound at once
+            partial(scene.cancel, number, size),
             execution=id_,
         )
 
@@ -477,7 +479,7 @@ def _misplaced(scene: _Scene) -> Checking:
                 "lifecycle_out_of_place",
                 f"execution {id_} waits to {trigger} instance {state.id}, which is {state.status} in version {state.version}",
                 "it is cancelled",
-                lambda number=number, size=size: scene.cancel(number, size),  # type: ignore[misc]  # bound at once
+                partial(scene.cancel, number, size),
                 execution=id_,
             )
 
@@ -499,7 +501,9 @@ _MANIFEST: Final = "SELECT manifest FROM versions WHERE twist = ? AND number = ?
 def _recurring(scene: _Scene) -> Checking:
     tx, state = scene.tx, scene.state
     manifest = tx.value(_MANIFEST, (state.twist, state.version)) if state.status == "active" else None
-    wanted = set() if manifest is None else {(one.ns, one.key) for one in _read_schedules(manifest).schedules}
+    wanted: set[tuple[str, str]] = (
+        set() if manifest is None else {(one.ns, one.key) for one in _read_schedules(manifest).schedules}
+    )
     armed = set(tx.rows("SELECT ns, key FROM recurring WHERE instance = ? AND declared = 1", (state.id,)))
     if wanted - armed:
 
@@ -514,14 +518,15 @@ def _recurring(scene: _Scene) -> Checking:
             "it is set up again, from now on",
             arm,
         )
-    late = [one.key for one in map(recurring_record, tx.rows(_ALL_RECURRING, (state.id,))) if _is_late(one, scene.at)]
-    if late:
-        yield Fault(
-            "recurring_too_late",
-            f"the next run of {', '.join(late)} of instance {state.id} is set for long after it ought to be",
-            "it goes on from now",
-            lambda: go_on_from(tx, state, scene.at),
-        )
+    for one in map(recurring_record, tx.rows(_ALL_RECURRING, (state.id,))):
+        nominal = set_back(one.recurrence, one.next, scene.at) if one.next < NEVER else None
+        if nominal is not None:
+            yield Fault(
+                "recurring_too_late",
+                f"the next run of {one.key} of instance {state.id} is set for long after it ought to be",
+                "it goes on from now",
+                partial(tx.run, "UPDATE recurring SET next = ? WHERE id = ?", (nominal, one.id)),
+            )
     if state.recurs_at != tx.value("SELECT min(next) FROM recurring WHERE instance = ?", (state.id,)):
         yield Fault(
             "recurring_without_next",
@@ -532,10 +537,6 @@ def _recurring(scene: _Scene) -> Checking:
 
 
 _ALL_RECURRING: Final = f"SELECT {RECURRING} FROM recurring INDEXED BY recurring_next WHERE instance = ?"
-
-
-def _is_late(one: Recurring, at: Micros) -> bool:
-    return at < one.next < NEVER and set_back(one.recurrence, one.next, at) is not None
 
 
 # ── When it is claimed ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -591,5 +592,5 @@ def _counts(scene: _Scene) -> Checking:
                 f"wrong_{column}",
                 f"instance {state.id} has {right:,} {what}, but counts {wrong:,}",
                 "it counts what there is",
-                lambda column=column, right=right: setattr(state, column, right),  # type: ignore[misc]  # bound at once
+                partial(setattr, state, column, right),
             )

@@ -1,0 +1,191 @@
+"""One episode: a database, a list of steps, and lives of a node that do them, each but the last killed at some point.
+
+After each kill the database is audited as it lies there; after the last life everything is held against what must be (`checks`). An episode
+is its seed: the same steps, and the same points to die at. What runs beside what between two points is the event loop's, so a failure may
+need a few tries to be seen again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import select
+import shutil
+import signal
+import tempfile
+import time
+import traceback
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.crash import checks, mutants
+from tests.crash.kills import Kill, install
+from tests.crash.life import Life, deploy, open_light
+from tests.crash.workload import Drawn, Step
+from tests.harness.clock import SteppedClock
+
+IN_MEMORY = Path("/dev/shm")
+PATIENCE = 40.0
+"""Seconds after which a life that does not end is stuck."""
+
+
+class Broken(Exception):
+    """Something that must hold does not."""
+
+
+@dataclass
+class Told:
+    """What all lives of an episode told, in order, each line with the number of its life."""
+
+    lines: list[dict[str, Any]] = field(default_factory=list)
+    kills: int = 0
+    points: int = 0
+
+    @property
+    def offset(self) -> int:
+        """How far the clock was moved on."""
+        return max((line["offset"] for line in self.lines if "offset" in line), default=0)
+
+    @property
+    def next_step(self) -> int:
+        """The first step that was not begun."""
+        return max((line["begin"] + 1 for line in self.lines if "begin" in line), default=0)
+
+
+def folder() -> tempfile.TemporaryDirectory[str]:
+    """Return a folder for a database, in memory where that can be: no disk is asked for what a kill leaves."""
+    return tempfile.TemporaryDirectory(dir=IN_MEMORY if os.access(IN_MEMORY, os.W_OK) else None)
+
+
+def make_template(place: Path) -> None:
+    """Make a database with the twist deployed, to be copied for each episode."""
+
+    async def make() -> None:
+        service = await open_light(place / "ropewalk.db", SteppedClock(), print, create=True)
+        await deploy(service, 1)
+        await service.close()
+
+    asyncio.run(make())
+
+
+@dataclass
+class Episode:
+    """What is done: to be done again, with fewer steps or another mutant."""
+
+    seed: str
+    steps: list[Step]
+    kills: int
+    mutant: str | None = None
+
+    @classmethod
+    def drawn(cls, seed: str, *, steps: int = 30, kills: int = 10, mutant: str | None = None) -> Episode:
+        """Draw an episode."""
+        return cls(seed, Drawn(seed).steps(steps), kills, mutant)
+
+    def run(self, template: Path) -> Told:
+        """Live it. Raises Broken with everything that does not hold."""
+        chance = random.Random(f"kills {self.seed}")
+        told = Told()
+        with folder() as place:
+            shutil.copytree(template, place, dirs_exist_ok=True)
+            database = Path(place) / "ropewalk.db"
+            slots: dict[int, str] = {}
+            for number in range(self.kills + 1):
+                kill = self._kill(chance) if number < self.kills else Kill()
+                if self._live(database, kill, told, slots, number):
+                    break
+                told.kills += 1
+                problems = checks.after_a_kill(database, told.offset)
+                if problems:
+                    raise Broken("\n".join(problems))
+            problems = checks.at_the_end(database, self.steps, told.lines, told.offset)
+            if problems:
+                raise Broken("\n".join(problems[:20]))
+        return told
+
+    def _kill(self, chance: random.Random) -> Kill:
+        """Draw when a life ends; a third of them with the power."""
+        return Kill(at=1 + int(chance.expovariate(1 / 60)), lost=chance.choice([None, None, chance.random()]))
+
+    def _live(self, database: Path, kill: Kill, told: Told, slots: dict[int, str], number: int) -> bool:
+        """Have a process live until it is killed; returns whether it came to its end instead."""
+        reading, writing = os.pipe()
+        first = told.next_step
+        child = os.fork()
+        if child == 0:
+            os.close(reading)
+            self._be(database, kill, Life(database, writing, self.steps, first, told.offset, dict(slots)))
+        os.close(writing)
+        status = _follow(reading, child, told, number)
+        for line in told.lines:
+            if line.get("life") == number and "done" in line and self.steps[line["done"]]["do"] == "activate":
+                slots[self.steps[line["done"]]["slot"]] = line["answer"]
+        faults = {line["fault"] for line in told.lines if "fault" in line}
+        if faults:
+            raise AssertionError(f"guests have faults: {faults}")
+        over = any(line.get("over") for line in told.lines)
+        if not over and status != -signal.SIGKILL:
+            raise Broken(f"life {number} ended by itself: {told.lines[-1].get('failed', status) if told.lines else status}")
+        return over
+
+    def _be(self, database: Path, kill: Kill, life: Life) -> None:
+        """Be the process. Never returns."""
+        try:
+            install(kill)
+            if self.mutant is not None:
+                mutants.MUTANTS[self.mutant]()
+            asyncio.run(life.live())
+        except BaseException:  # noqa: BLE001 - whatever it is, it is told, and this process ends here
+            life.tell(failed=traceback.format_exc()[-1500:])
+            os._exit(1)
+        os._exit(0)
+
+
+def _follow(reading: int, child: int, told: Told, number: int) -> int:
+    """Take down what a process tells, until it ends; returns how it did, negative for a signal."""
+    text = b""
+    until = time.monotonic() + PATIENCE
+    while True:
+        ready, _, _ = select.select([reading], [], [], max(0.0, until - time.monotonic()))
+        if not ready:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            os.close(reading)
+            raise Broken(f"life {number} came to no end in {PATIENCE:g} s")
+        data = os.read(reading, 1 << 16)
+        if not data:
+            break
+        text += data
+    os.close(reading)
+    told.lines += [json.loads(line) | {"life": number} for line in text.split(b"\n")[:-1]]
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status)
+
+
+def shrunk(episode: Episode, template: Path, seconds: float) -> Episode:
+    """Return an episode that is broken too, with as few steps as can be found in the time."""
+    until = time.monotonic() + seconds
+    best = episode
+    size = max(1, len(best.steps) // 2)
+    while size and time.monotonic() < until:
+        for start in range(0, len(best.steps), size):
+            fewer = Episode(best.seed, best.steps[:start] + best.steps[start + size :], best.kills, best.mutant)
+            if _breaks(fewer, template) or _breaks(fewer, template):
+                best = fewer
+                break
+            if time.monotonic() > until:
+                break
+        else:
+            size //= 2
+    return best
+
+
+def _breaks(episode: Episode, template: Path) -> bool:
+    try:
+        episode.run(template)
+    except Broken:
+        return True
+    return False
