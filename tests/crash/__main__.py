@@ -81,6 +81,7 @@ def seen(template: Path, mutant: str, seed: int, kills: int) -> str | None:
         try:
             killed += episode.run(template).kills
         except Broken as broken:
+            Episode.drawn(f"{seed}.{number}").run(template)  # without the bug nothing is to be seen
             first = str(broken).splitlines()[0]
             tell(f"{mutant}: seen after {killed:,} kills: {first[:150]}")
             return first

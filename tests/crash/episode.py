@@ -123,6 +123,8 @@ class Episode:
         for line in told.lines:
             if line.get("life") == number and "done" in line and self.steps[line["done"]]["do"] == "activate":
                 slots[self.steps[line["done"]]["slot"]] = line["answer"]
+        if not any(line.get("lives") for line in told.lines if line["life"] == number):
+            raise AssertionError(f"life {number} did not begin: {told.lines[-1:]}")
         faults = {line["fault"] for line in told.lines if "fault" in line}
         if faults:
             raise AssertionError(f"guests have faults: {faults}")
@@ -137,6 +139,7 @@ class Episode:
             install(kill)
             if self.mutant is not None:
                 mutants.MUTANTS[self.mutant]()
+            life.tell(lives=True)
             asyncio.run(life.live())
         except BaseException:  # noqa: BLE001 - whatever it is, it is told, and this process ends here
             life.tell(failed=traceback.format_exc()[-1500:])

@@ -28,7 +28,6 @@ from ropewalk.wire.messages import (
     Failure,
     Fetch,
     Finished,
-    HostMessage,
     NewActivityRecord,
     NoteRecord,
     Raised,
@@ -40,6 +39,7 @@ from ropewalk.wire.messages import (
     TaskRun,
     WebhookCreate,
 )
+from ropewalk.wire.replay import ReplayingHostMessage
 
 Journal = Callable[..., None]
 METHODS = ("work", "hook", "tick", "daily")
@@ -217,7 +217,7 @@ class LightProcess:
     def listen(self, on_message: OnMessage, on_end: OnEnd, tap: Tap | None = None) -> None:
         self._say, self._on_end = on_message, on_end
 
-    def start(self, message: HostMessage, limits: Limits) -> None:
+    def start(self, message: ReplayingHostMessage, limits: Limits) -> None:
         assert isinstance(message, Start)
         self._guest = Guest(message, self._say, self._journal)
         self._task = asyncio.create_task(self._run(self._guest))
@@ -255,13 +255,16 @@ class LightProcess:
     def resume(self) -> None:
         """Nothing was paused."""
 
-    def send(self, message: HostMessage) -> None:
+    def send(self, message: ReplayingHostMessage) -> None:
         if self._guest is None or self._is_over:
             return
         if isinstance(message, Failure):
             self._guest.waiting.pop(message.id).set_exception(Raise("error"))
         elif isinstance(message, Answer):
             self._guest.waiting.pop(message.id).set_result(message.value)
+
+    async def taken(self) -> None:
+        """What is sent is taken at once."""
 
     def usage(self) -> ProcessUsage:
         return ProcessUsage(cpu=0.001, memory_peak=0, wall=0.001)
@@ -281,7 +284,8 @@ class LightSource:
     """Gives light guests; implements `sandbox.interface.Source`."""
 
     room = Figures()
-    authority = None
+    authority: Any = None
+    hash_seed = 0
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal

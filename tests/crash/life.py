@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ropewalk.answers.tasks import new_id
+from ropewalk.sandbox.interface import Source
 from ropewalk.service import node as node_module
 from ropewalk.service.config import Settings
 from ropewalk.service.node import Node
@@ -61,7 +62,7 @@ class LightService(Service):
 
     light: LightSource
 
-    async def sandbox(self) -> Any:
+    async def sandbox(self, hash_seed: int | None = None) -> Source:
         return self.light
 
     async def materialise(self, digest: str) -> None:

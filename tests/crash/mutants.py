@@ -12,6 +12,7 @@ from ropewalk.storage.interface import Fenced
 from ropewalk.storage.records import Enqueue
 from ropewalk.storage.sqlite import (
     committer,
+    deliveries,
     effects,
     executions,
     lifecycle,
@@ -22,7 +23,6 @@ from ropewalk.storage.sqlite import (
     settling,
     storage,
     upkeep,
-    webhooks,
 )
 from ropewalk.storage.sqlite.attempts import Running
 from ropewalk.storage.sqlite.rows import InstanceState
@@ -190,8 +190,8 @@ def a_lost_node_is_the_events_fault() -> None:
 @mutant
 def a_delivery_is_taken_twice() -> None:
     """What was delivered before is delivered again."""
-    reword(webhooks, "_FIRST", "d.delivery = ?", "d.delivery = 'not ' || ?")
-    reword(webhooks, "_KEEP", "INSERT INTO", "INSERT OR REPLACE INTO")
+    reword(deliveries, "_FIRST", "d.delivery = ?", "d.delivery = 'not ' || ?")
+    reword(deliveries, "_KEEP", "INSERT INTO", "INSERT OR REPLACE INTO")
 
 
 @mutant
