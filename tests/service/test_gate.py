@@ -167,6 +167,6 @@ async def test_a_hundred_thousand_callbacks_are_one_row(tmp_path: Path) -> None:
 
 MANY = """
     WITH RECURSIVE numbers (x) AS (SELECT 0 UNION ALL SELECT x + 1 FROM numbers WHERE x + 1 < 100000)
-    INSERT INTO callbacks (instance, token, ns, target_ns, method, created_at, arguments)
+    INSERT INTO callbacks (instance, token, ns, target_ns, method, asked_at, arguments)
     SELECT 'one', 'cb_' || x, '', '', 'page', 0, cast('[[' || x || '],' || iif(x % 2, '{}', '{"n":' || x || '}') || ']' AS BLOB) FROM numbers
     """

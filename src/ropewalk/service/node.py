@@ -37,6 +37,9 @@ _WATCH = 0.05
 _COLLECT_EVERY = 50_000
 _REMOVED_AT_ONCE = 500
 _BETWEEN_BATCHES = 0.1
+_KEEP_CALLBACKS = 86_400_000_000
+_BETWEEN_ROUNDS = 3600.0
+_LOOK_FOR = 1.0
 
 
 class NodeLost(Exception):
@@ -64,6 +67,8 @@ class Node:
         self._membership = Membership(service.storage, service.clock, service.nodes_directory, self._lost.set)
         self._dispatcher: Dispatcher | None = None
         self._source: Source | None = None
+        self._looked_at = ""
+        self._next_round = float("-inf")
 
     @property
     def id(self) -> str:
@@ -238,6 +243,7 @@ class Node:
                 await self._service.roll_out()
                 await self._look_at_the_clock()
                 removed = await self._remove_some()
+                await self._forget_callbacks()
             except StorageError as error:
                 log.warning("housekeeping waits: %s", error)
                 removed = 0
@@ -261,6 +267,16 @@ class Node:
             await storage.forget_deliveries(_REMOVED_AT_ONCE, now - round(settings.keep_deliveries * 1e6)),
             await storage.forget_records(_REMOVED_AT_ONCE, now - round(settings.keep_records * 1e6)),
         )
+
+    async def _forget_callbacks(self) -> None:
+        """Go on, for a moment, with looking at one instance after another for callbacks that nothing mentions; begin again an hour later."""
+        storage, clock = self._service.storage, self._service.clock
+        until = clock.boottime() + _LOOK_FOR
+        while self._next_round <= clock.boottime() < until:
+            found = await storage.forget_callbacks(self._looked_at, _REMOVED_AT_ONCE, clock.now() - _KEEP_CALLBACKS)
+            self._looked_at = found or ""
+            if found is None:
+                self._next_round = clock.boottime() + _BETWEEN_ROUNDS
 
 
 @contextlib.contextmanager

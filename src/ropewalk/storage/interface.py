@@ -511,6 +511,13 @@ class Storage(Protocol):
         """Remove up to `limit` executions that were over before a time, with all that tells of them; returns how many there were."""
         ...
 
+    async def forget_callbacks(self, after: str, limit: int, before: Micros) -> str | None:
+        """Remove callbacks that were last asked for before a time, and that nothing of the instance mentions, `limit` in a transaction.
+
+        Of one instance: the first after `after`, by id, that has some that old and nothing running; returns its id, None when there is none.
+        """
+        ...
+
     async def forget_records(self, limit: int, before: Micros) -> int:
         """Remove up to `limit` records of attempts that were over before a time, oldest first; returns how many there were.
 

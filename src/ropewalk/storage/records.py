@@ -474,7 +474,7 @@ class PutRecurring(Effect, frozen=True, kw_only=True):
 
 
 class PutCallback(Effect, frozen=True, kw_only=True):
-    """Keep a callback; the same token again changes nothing."""
+    """Keep a callback; the same token again only changes when it was last asked for."""
 
     ns: str
     token: str

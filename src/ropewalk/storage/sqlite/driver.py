@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, cast
 
 import apsw
@@ -24,6 +24,10 @@ class Cursor(Protocol):
 
     def fetchall(self) -> list[Row]:
         """Return all rows."""
+        ...
+
+    def __iter__(self) -> Iterator[Row]:
+        """Go through the rows, where they are too large to be held at once: on a connection that ends when that does."""
         ...
 
 

@@ -194,9 +194,11 @@ def _cancel_all(tx: Transaction, state: InstanceState, found: list[tuple[Any, ..
 # ── Callbacks ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 _PUT_CALLBACK = """
-    INSERT INTO callbacks (instance, token, ns, target_ns, method, created_at, arguments) VALUES (?, ?, ?, ?, ?, ?, ?)
+    INSERT INTO callbacks (instance, token, ns, target_ns, method, asked_at, arguments) VALUES (?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT DO NOTHING
     """
+
+_ASKED_AGAIN = "UPDATE callbacks SET asked_at = ? WHERE instance = ? AND token = ?"
 
 _DROP_CALLBACK = "DELETE FROM callbacks WHERE instance = ? AND token = ?"
 
@@ -206,7 +208,10 @@ _CALLBACKS_OF = "SELECT token FROM callbacks WHERE instance = ? AND ns = ?"
 def _put_callback(tx: Transaction, state: InstanceState, effect: PutCallback, at: Micros) -> None:
     target = effect.target
     tx.run(_PUT_CALLBACK, (state.id, effect.token, effect.ns, target.ns, target.method, effect.at, target.arguments))
-    state.callbacks += tx.changed()
+    if tx.changed():
+        state.callbacks += 1
+    else:
+        tx.run(_ASKED_AGAIN, (effect.at, state.id, effect.token))
 
 
 def _drop_callback(tx: Transaction, state: InstanceState, effect: DropCallback, at: Micros) -> None:

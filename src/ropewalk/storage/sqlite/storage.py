@@ -53,6 +53,7 @@ from ropewalk.storage.records import (
 )
 from ropewalk.storage.sqlite import (
     audit,
+    callbacks,
     claiming,
     deliveries,
     deploying,
@@ -449,6 +450,17 @@ class SqliteStorage:
     async def forget(self, limit: int, before: Micros) -> int:
         """Remove executions of long ago."""
         return await self._write(lambda tx: upkeep.forget(tx, limit, before), promised=False, heavy=True)
+
+    async def forget_callbacks(self, after: str, limit: int, before: Micros) -> str | None:
+        """Remove callbacks of one instance that nothing mentions."""
+        found = await asyncio.to_thread(callbacks.unmentioned, self._path, after, before)
+        if found is None:
+            return None
+        for first in range(0, len(found.tokens), limit):
+            some = found.tokens[first : first + limit]
+            if not await self._write(partial(callbacks.remove, found=found, tokens=some), promised=False, heavy=True):
+                break
+        return found.instance
 
     async def forget_records(self, limit: int, before: Micros) -> int:
         """Remove records of long ago."""
