@@ -6,12 +6,9 @@ import asyncio
 import hashlib
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any
 
 import pytest
 
-from ropewalk.recording.recorder import Recorder
-from ropewalk.recording.tape import Tape
 from ropewalk.service.membership import Membership
 from tests.door.conftest import PROBE, Probe
 from tests.door.origin import PIECE, Origin
@@ -415,21 +412,6 @@ async def test_no_request_leaves_when_the_lease_is_over(
     execution = await probe.last()
     assert (execution.lost, execution.attempt) == (1, 2)
     assert len(plain.asked) == 1
-
-
-async def test_what_comes_by_the_door_makes_a_record_incomplete(
-    probe: Probe, plain: Origin, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lacks = list[object]()
-    record = Recorder.record
-
-    async def noting(self: Recorder, tape: Tape, *more: Any) -> bytes | None:
-        lacks.append(more[-1])
-        return await record(self, tape, *more)
-
-    monkeypatch.setattr(Recorder, "record", noting)
-    await probe.do("get(given), get(given)", f"{plain.url}/echo")
-    assert lacks == [["the requests of HTTP clients other than Network.fetch"]]
 
 
 async def test_strict_executions_have_a_door_too(

@@ -207,29 +207,3 @@ async def test_a_deactivated_instance_takes_its_records_along(runtime: Runtime) 
 async def test_what_does_not_exist_cannot_be_replayed(runtime: Runtime) -> None:
     with pytest.raises(NotFound):
         await find_execution(runtime.storage, "nothing")
-
-
-async def test_requests_of_other_clients_are_said_to_be_missing(runtime: Runtime, web: Web) -> None:
-    source = """
-        import urllib.request
-        from ropewalk import Options, Twist
-        from ropewalk.tools import Network
-
-        class Where(Options):
-            base_url: str = "http://127.0.0.1:1"
-
-        class Plain(Twist):
-            options: Where
-            network = Network(urls=["{base_url}/*"])
-
-            async def ask(self) -> int:
-                with urllib.request.urlopen(f"{self.options.base_url}/one/ada", timeout=20) as answer:
-                    return answer.status
-        """
-    instance = await runtime.run(source, base_url=web.url)
-    assert await runtime.invoke(instance, "ask") == 200
-    asked = len(web.requests)
-    played = await play(runtime, await last_execution(runtime, instance, "ask"))
-    assert not played.shown.same
-    assert "not in the record: the requests of HTTP clients other than Network.fetch" in played.shown.notes
-    assert len(web.requests) == asked

@@ -12,7 +12,8 @@ import asyncio
 import logging
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
@@ -23,8 +24,13 @@ from ropewalk.answers.secrets import InstanceOptions
 from ropewalk.answers.table import AHEAD, ANSWERS, WAITING
 from ropewalk.dispatch.outcome import Cancelled, Ending, Failed, Fenced, Lost, Outcome, Succeeded, described
 from ropewalk.dispatch.versions import LoadedVersion
+from ropewalk.door import outside
+from ropewalk.door.proxy import Left
+from ropewalk.door.requests import Answered
 from ropewalk.door.visit import Visit
 from ropewalk.egress.bodies import Turn
+from ropewalk.egress.hops import Hop
+from ropewalk.egress.urls import Url
 from ropewalk.queue.retries import Failure
 from ropewalk.sandbox.authority import Authority
 from ropewalk.sandbox.interface import Ended, Process, Source
@@ -190,9 +196,23 @@ class Attempt:
         self._visit.admit(connection)
 
     @property
-    def session(self) -> Session:
-        """See `Guest.session`."""
-        return self._session
+    def execution(self) -> str:
+        """See `Guest.execution`."""
+        return self.claim.execution.id
+
+    @asynccontextmanager
+    async def exchange(self, hop: Hop) -> AsyncGenerator[Answered, None]:
+        """See `Guest.exchange`."""
+        try:
+            async with outside.exchange(self._session, self._tape, hop) as answered:
+                yield answered
+        except LeaseOver:
+            self.end(Lost("the node's lease is over"))
+            raise Left from None
+
+    def check_origin(self, url: Url) -> None:
+        """See `Guest.check_origin`."""
+        outside.check_origin(self._session, self._tape, url)
 
     def count_request(self) -> bool:
         """See `Guest.count_request`."""
@@ -204,10 +224,6 @@ class Attempt:
         self._log_bytes += _bytes_in(text) + _LINE_OVERHEAD
         if self._log_bytes <= self._loaded.limits.logs:
             self._keep_log(self._host.clock.now(), logging.WARNING, text, None)
-
-    def lose_lease(self) -> None:
-        """See `Guest.lose_lease`."""
-        self.end(Lost("the node's lease is over"))
 
     # ── What the guest says ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -481,8 +497,7 @@ class Attempt:
         if recorder is None or tape is None or isinstance(ending, Lost | Fenced):
             return None
         status, error = described(ending)
-        beside = [] if self._visit is None else ["the requests of HTTP clients other than Network.fetch"]
-        return await recorder.record(tape, self.claim, status, error, self._redactor, beside)
+        return await recorder.record(tape, self.claim, status, error, self._redactor)
 
     def _take_logs(self) -> list[LogLine]:
         """Return the lines that are not stored yet, once."""

@@ -91,7 +91,7 @@ class Versions:
             cls=manifest.cls,
             limits=limits,
             strict=self._strict or manifest.isolation == "strict",
-            network=any(tool.kind == "Network" for tool in manifest.tools),
+            network=manifest.declares_network,
             import_memory=self._import_memory,
         )
         return LoadedVersion(image=image, manifest=manifest, limits=limits, retries=_own_policies(manifest))

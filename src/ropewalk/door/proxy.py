@@ -5,7 +5,7 @@ request becomes a `Hop` that the guard judges like those of `Network.fetch`; red
 Bodies pass piece by piece in both directions, the next piece when the one before has been taken. Nothing is kept from one request to the
 next but the connection itself.
 
-Before: `visit`, which has the connection. After: `answers.network.exchange`, which sends.
+Before: `visit`, which has the connection. After: the attempt's `Guest.exchange`, which answers.
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ import h11
 from anyio import BrokenResourceError, ClosedResourceError, EndOfStream
 from anyio.abc import ByteStream
 
-from ropewalk.answers import network
-from ropewalk.answers.interface import LeaseOver
 from ropewalk.door import requests
 from ropewalk.egress.hops import HEADERS_LIMIT, Hop
 from ropewalk.egress.patterns import BadPattern
@@ -28,8 +26,8 @@ from ropewalk.egress.urls import Url
 from ropewalk.errors import FetchTimeout, InvalidValue, NetworkDenied, NetworkError, RopewalkError, ValueTooLarge
 
 if TYPE_CHECKING:
+    from ropewalk.door.requests import Answered
     from ropewalk.door.visit import Guest
-    from ropewalk.egress.fetch import Exchange
 
 UPLOAD_LIMIT: Final = 32 * 1024 * 1024
 """Most bytes of a request's body: as many as an answer's may have."""
@@ -138,7 +136,7 @@ class Proxy:
             if self._origin is not None:
                 raise InvalidValue("a tunnel within a tunnel leads nowhere")
             origin = requests.origin_of(request)
-            network.check_origin(self._guest.session, origin)
+            self._guest.check_origin(origin)
         except (RopewalkError, BadPattern) as error:
             self.requests += 1
             self._guest.count_request()
@@ -159,9 +157,6 @@ class Proxy:
                 self._asked_whole.set()
             hop = self._hop(request, length)
             await self._unless_gone(self._pass_on(hop))
-        except LeaseOver:
-            self._guest.lose_lease()
-            raise Left from None
         except (RopewalkError, BadPattern) as error:
             await self._refuse(error, shown)
         except TimeoutError:
@@ -186,13 +181,12 @@ class Proxy:
             await asyncio.gather(working, going, return_exceptions=True)
 
     async def _pass_on(self, hop: Hop) -> None:
-        async with asyncio.timeout(SILENCE) as self._patience, network.exchange(self._guest.session, hop) as exchange:
+        async with asyncio.timeout(SILENCE) as self._patience, self._guest.exchange(hop) as answered:
             self._moved()
-            await self._send(_head(exchange))
-            async with contextlib.aclosing(exchange.chunks()) as chunks:
-                async for chunk in chunks:
-                    await self._send(h11.Data(data=chunk))
-                    self._moved()
+            await self._send(_head(answered))
+            async for chunk in answered.chunks:
+                await self._send(h11.Data(data=chunk))
+                self._moved()
             await self._send(h11.EndOfMessage())
 
     def _moved(self) -> None:
@@ -239,13 +233,13 @@ _STATUSES: Final[list[tuple[type[RopewalkError], int]]] = [
 ]
 
 
-def _head(exchange: Exchange) -> h11.Response:
+def _head(answered: Answered) -> h11.Response:
     try:
         return h11.Response(
-            status_code=exchange.status, headers=requests.answer_headers(exchange.headers), reason=exchange.reason
+            status_code=answered.status, headers=requests.answer_headers(answered.headers), reason=answered.reason
         )
     except h11.LocalProtocolError as error:
-        raise NetworkError(f"{exchange.url.shown} answered what cannot be passed on: {error}") from None
+        raise NetworkError(f"{answered.url.shown} answered what cannot be passed on: {error}") from None
 
 
 def _too_large() -> ValueTooLarge:

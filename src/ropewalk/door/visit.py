@@ -13,14 +13,16 @@ import asyncio
 import logging
 import socket
 import ssl
+from contextlib import AbstractAsyncContextManager
 from typing import Final, Protocol
 
 from anyio import BrokenResourceError, ClosedResourceError, EndOfStream
 from anyio.abc import SocketStream
 from anyio.streams.tls import TLSStream
 
-from ropewalk.answers.interface import Session
 from ropewalk.door.proxy import Left, Proxy
+from ropewalk.door.requests import Answered
+from ropewalk.egress.hops import Hop
 from ropewalk.egress.urls import Url
 from ropewalk.sandbox.authority import Authority
 
@@ -35,8 +37,16 @@ class Guest(Protocol):
     """The attempt whose connections these are."""
 
     @property
-    def session(self) -> Session:
-        """What its requests are judged and sent by."""
+    def execution(self) -> str:
+        """The id of its execution."""
+        ...
+
+    def exchange(self, hop: Hop) -> AbstractAsyncContextManager[Answered]:
+        """Have one request answered within the block. Raises what it is refused with, Left when it is over."""
+        ...
+
+    def check_origin(self, url: Url) -> None:
+        """Raise NetworkDenied when no tunnel to this server may be had."""
         ...
 
     def count_request(self) -> bool:
@@ -45,10 +55,6 @@ class Guest(Protocol):
 
     def warn(self, text: str) -> None:
         """Put a line into its log."""
-        ...
-
-    def lose_lease(self) -> None:
-        """End it, since the node may do nothing for it any more."""
         ...
 
 
@@ -96,7 +102,7 @@ class Visit:
             pass  # whoever asked has gone: the connection is its own affair
         except Exception:
             # A fault of the host's own must not take the node, nor the other instances, with it.
-            _logger.exception("a connection of execution %s failed", self._guest.session.claim.execution.id)
+            _logger.exception("a connection of execution %s failed", self._guest.execution)
         finally:
             await stream.aclose()
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import replace
 
+from ropewalk.recording.exchanges import Exchange
 from ropewalk.vault.redaction import HIDDEN
 from ropewalk.wire.messages import Answer, Failure, Fetch, HttpAnswer, Start
 
@@ -52,6 +53,15 @@ def hide(messages: Sequence[bytes]) -> tuple[list[bytes], list[str]]:
             if asked is not None and isinstance(reply, Answer):
                 kept[place] = _hide_in_answer(message, reply, asked, hidden)
     return kept, hidden
+
+
+def hide_in_exchange(exchange: Exchange, hidden: list[str]) -> Exchange:
+    """Return what passed the door without what is secret in it; what that was is added to `hidden`."""
+    headers, names = without_credentials(exchange.headers)
+    answer_headers, answer_names = without_credentials(exchange.answer_headers)
+    hidden += [f"the header {name} of {exchange.method} {exchange.url}" for name in names]
+    hidden += [f"the header {name} in the answer to {exchange.method} {exchange.url}" for name in answer_names]
+    return replace(exchange, headers=headers, answer_headers=answer_headers)
 
 
 def without_credentials(headers: Headers) -> tuple[Headers, list[str]]:

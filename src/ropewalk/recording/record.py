@@ -32,9 +32,10 @@ class Record(Struct, array_like=True, frozen=True, kw_only=True):
         error: why it failed, as the host had it.
         times: the host's wall time of each message.
         messages: each message, in the order in which the host sent or read it, the first of them Start; whose it is shows in its tag.
-        missing: how many messages more there were, for which there was no room.
+        missing: how many messages and exchanges more there were, for which there was no room.
         hidden: what is not in it, because it is secret or went another way, in words.
         hash_seed: what its process hashed texts by.
+        exchanges: the requests of its HTTP clients, each an `exchanges.Exchange`, in the order in which they began.
     """
 
     version: int
@@ -45,6 +46,7 @@ class Record(Struct, array_like=True, frozen=True, kw_only=True):
     missing: int = 0
     hidden: list[str] = []
     hash_seed: int = 0
+    exchanges: list[msgspec.Raw] = []
 
 
 def sealed(record: Record, sealer: Sealer, execution: str, attempt: int) -> bytes:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
 from typing import Final, Literal
 
 import msgspec
 
 from ropewalk.clock import Clock
-from ropewalk.recording.hiding import hide
+from ropewalk.recording.exchanges import encode
+from ropewalk.recording.hiding import hide, hide_in_exchange
 from ropewalk.recording.record import Record, sealed
 from ropewalk.recording.tape import Tape
 from ropewalk.storage.interface import StorageError
@@ -63,19 +63,16 @@ class Recorder:
         status: str,
         error: ErrorInfo | None,
         redactor: Redactor | None = None,
-        beside: Sequence[str] = (),
     ) -> bytes | None:
-        """Return the sealed record of an attempt that is over, None when none is to be kept, or none can be made.
-
-        `beside` says in words what the attempt did beside its connection.
-        """
+        """Return the sealed record of an attempt that is over, None when none is to be kept, or none can be made."""
         if status == "succeeded" and self._which == "failed":
             return None
         messages, hidden = hide(tape.messages)
-        hidden += beside
+        exchanges = [encode(hide_in_exchange(exchange, hidden)) for exchange in tape.exchanges]
         if redactor is not None:
-            before, messages = messages, [redactor.blank(message) for message in messages]
-            hidden += ["values of secret options"] if messages != before else []
+            before = messages, exchanges
+            messages, exchanges = [redactor.blank(one) for one in messages], [redactor.blank(one) for one in exchanges]
+            hidden += ["values of secret options"] if (messages, exchanges) != before else []
         record = Record(
             version=claim.instance.version,
             status=status,
@@ -85,8 +82,9 @@ class Recorder:
             missing=tape.missing,
             hidden=hidden,
             hash_seed=self._hash_seed,
+            exchanges=[msgspec.Raw(exchange) for exchange in exchanges],
         )
-        execution, size = claim.execution, sum(map(len, messages))
+        execution, size = claim.execution, sum(map(len, messages)) + sum(map(len, exchanges))
         try:
             sealer = await self._vault.sealer(claim.instance.id)
         except (VaultError, StorageError) as problem:

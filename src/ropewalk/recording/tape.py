@@ -1,4 +1,5 @@
-"""What an attempt's connection carries, taken down as it comes: the bytes of each message, both ways, with the host's time.
+"""What an attempt's connection carries, taken down as it comes: the bytes of each message, both ways, with the host's time; and what passes
+its door.
 
 This is on the way of every message: nothing is decoded or copied here, the bytes are those that were read or sent. Log lines are left out,
 since the log has them. Before: the process, which is listened to. After: `recorder`, which makes a record of it.
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from ropewalk.clock import Micros
+from ropewalk.recording.exchanges import BytesHeaders, Exchange, Taking
 
 _LOG: Final = b"\xa3log"
 """How a log line begins, after the byte that says how many elements it has."""
@@ -25,10 +27,10 @@ class Tape:
     Attributes:
         messages: what was said, the first of it Start.
         times: when, in the same order.
-        missing: how many messages did not fit.
+        missing: how many messages, and exchanges of the door, did not fit.
     """
 
-    __slots__ = ("_left", "_now", "messages", "missing", "times")
+    __slots__ = ("_left", "_now", "_takings", "messages", "missing", "times")
 
     def __init__(self, now: Callable[[], Micros], limit: int) -> None:
         self.messages: list[bytes] = []
@@ -36,6 +38,7 @@ class Tape:
         self.missing = 0
         self._now = now
         self._left = limit
+        self._takings: list[Taking] = []
 
     def take(self, message: bytes) -> None:
         """Take a message down, of either side."""
@@ -47,3 +50,21 @@ class Tape:
             return
         self.messages.append(message)
         self.times.append(self._now())
+
+    def exchange(self, method: str, url: str, headers: BytesHeaders) -> Taking:
+        """Return what an exchange of the door is taken down on."""
+        taking = Taking(self._has_room, self._miss, method, url, headers)
+        self._takings.append(taking)
+        return taking
+
+    @property
+    def exchanges(self) -> list[Exchange]:
+        """The exchanges that fit, in the order in which they began."""
+        return [taken for taking in self._takings if (taken := taking.taken) is not None]
+
+    def _has_room(self, count: int) -> bool:
+        self._left -= count
+        return self._left >= 0
+
+    def _miss(self) -> None:
+        self.missing += 1

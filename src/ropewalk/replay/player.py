@@ -6,12 +6,14 @@ hostile as ever: what it may say is bounded, and what it says wrong ends its rep
 
 from __future__ import annotations
 
+import re
 from typing import Final, cast
 
 import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from ropewalk.recording.exchanges import Exchange, Headers
 from ropewalk.recording.hiding import without_credentials
 from ropewalk.replay.likeness import Likeness
 from ropewalk.replay.script import Script, Step
@@ -59,19 +61,29 @@ class Player:
     Args:
         script: the record.
         requests: how many requests the attempt may make.
+        has_door: whether the requests of its HTTP clients are answered from the record too.
 
     Attributes:
         end: how the replay ended, once it has ended by itself.
         difference: where it first differed, if it has.
     """
 
-    def __init__(self, script: Script, requests: int) -> None:
+    def __init__(self, script: Script, requests: int, *, has_door: bool = True) -> None:
         self.end: End | None = None
         self.difference: Difference | None = None
         self._script = script
         self._likeness = Likeness(script.start.started_at, script.record.times[-1])
         self._requests_left = requests
+        self._has_door = has_door
+        self._made_by_clients = bool(script.exchanges)
+        self.longest_body = max((len(one.body) for one in script.exchanges), default=0)
+        """Bytes of the longest body that its clients sent then."""
         self._standing = Standing()
+
+    @property
+    def execution(self) -> str:
+        """The id of its execution."""
+        return self._script.start.execution
 
     @property
     def over(self) -> bool:
@@ -85,7 +97,7 @@ class Player:
                 self._standing = message
                 self._likeness.note(message.drawn, read_clock=message.read_clock)
             case Counted():
-                self._count(message.requests)
+                self.count(message.requests)
             case Finished() | Raised():
                 self._hear_end(message)
             case Stalled():
@@ -99,7 +111,7 @@ class Player:
     # ── Calls ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _answer(self, call: AnyCall) -> Played | None:
-        self._count(1)
+        self.count(1)
         if self.over:
             return None
         if isinstance(call, Fetch):
@@ -124,10 +136,46 @@ class Player:
         self.difference = Difference(what=what, recorded=told, replayed=shown(call), where=self._standing.lines)
         return Played(at=0, difference=_in_words(self.difference))
 
-    def _count(self, requests: int) -> None:
+    def count(self, requests: int) -> None:
+        """Count requests that it made; those beyond what it may make end it."""
         self._requests_left -= max(0, requests)
         if self._requests_left < 0:
             self.ended("request_limit", "it made more requests than it may")
+
+    # ── Requests of its HTTP clients ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def request(self, method: str, url: str, headers: Headers, body: bytes) -> Exchange | None:
+        """Return what was recorded of such a request that the replay has not made yet; None ends it, as a difference."""
+        if self.over:
+            return None
+        now = Exchange(method=method, url=url, headers=without_credentials(headers)[0], body=body)
+        for then in self._script.exchanges:
+            if self._same_request(now, then):
+                self._script.exchanges.remove(then)
+                return then
+        left = self._script.exchanges
+        told = shown_exchange(left[0]) if left else self._cut() if self._script.cut else self._next_then()
+        what = "record" if self._script.cut and not left else "call"
+        self.difference = Difference(what=what, recorded=told, replayed=shown_exchange(now))
+        return None
+
+    def tunnel(self, url: str) -> Exchange | None:
+        """Return what was recorded of a tunnel that was refused, None when it was not."""
+        for then in self._script.exchanges:
+            if (then.method, then.url) == ("CONNECT", url):
+                self._script.exchanges.remove(then)
+                return then
+        return None
+
+    def _same_request(self, now: Exchange, then: Exchange) -> bool:
+        if now.method != then.method or not self._likeness.alike(now.url, then.url):
+            return False
+        body = _with_boundary(now, then)
+        return self._likeness.alike(body, then.body) if then.asked_whole else body.startswith(then.body)
+
+    def _next_then(self) -> str:
+        step = next(iter(self._script.next_steps()), None)
+        return self._end_then() if step is None else shown(step.call)
 
     # ── The end ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -166,6 +214,8 @@ class Player:
             self.difference = Difference(
                 what="call", recorded=shown(left[0].call), replayed=in_words(end), where=self._standing.lines
             )
+        elif self._unasked and not self._like_recorded_end(end, ended_early=True):
+            self.difference = Difference(what="call", recorded=shown_exchange(self._unasked[0]), replayed=in_words(end))
         elif self._script.cut and self._script.last is None:
             self.difference = Difference(what="record", recorded=self._cut(), replayed=in_words(end))
         elif not self._like_recorded_end(end):
@@ -173,6 +223,11 @@ class Player:
                 what="outcome", recorded=self._end_then(), replayed=in_words(end), where=self._standing.lines
             )
         self.end = end
+
+    @property
+    def _unasked(self) -> list[Exchange]:
+        """The requests of its clients that are missing now; those that they gave up may come late, or not at all."""
+        return [one for one in self._script.exchanges if one.over] if self._has_door else []
 
     def _like_recorded_end(self, end: End, *, ended_early: bool = False) -> bool:
         """Return whether the attempt ended so. One that was ended from outside may have come less far, or further, by then."""
@@ -202,7 +257,7 @@ class Player:
 
     def _cut(self) -> str:
         missing = self._script.record.missing
-        return f"the record was cut here, at its limit (limit_record): {missing:,} messages more are not in it"
+        return f"the record was cut here, at its limit (limit_record): {missing:,} messages and requests more are not in it"
 
     # ── What to say of it ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -211,6 +266,10 @@ class Player:
         """What a person should know who reads the outcome."""
         likeness = self._likeness
         notes = [_ANOTHER[what] for what in sorted(likeness.differed)]
+        if self._made_by_clients and not self._has_door:
+            notes.append(
+                "the requests of HTTP clients other than Network.fetch are not answered from the record outside the sandbox"
+            )
         if self.difference is None:
             return notes
         if likeness.read_clock and "clock" not in likeness.differed:
@@ -236,6 +295,25 @@ def shown(call: AnyCall) -> str:
     if isinstance(call, Fetch):
         name = f"{name} {call.method} {call.url}"
     return f"{name} {text if len(text) <= _SHOWN else text[:_SHOWN] + '…'}"
+
+
+def shown_exchange(exchange: Exchange) -> str:
+    """Return a request of an HTTP client in words."""
+    told = {"headers": exchange.headers, "body": _json_or_text(exchange.body)}
+    text = msgspec.json.encode({name: value for name, value in told.items() if value}).decode()
+    return f"{exchange.method} {exchange.url} {text if len(text) <= _SHOWN else text[:_SHOWN] + '…'}"
+
+
+def _with_boundary(now: Exchange, then: Exchange) -> bytes:
+    """Return a body with the recorded boundary between its parts: each client draws one (RFC 2046, 5.1.1)."""
+    drawn, recorded = _boundary(now), _boundary(then)
+    return now.body.replace(drawn, recorded) if drawn and recorded else now.body
+
+
+def _boundary(exchange: Exchange) -> bytes:
+    kind = next((value for name, value in exchange.headers if name == "content-type"), "")
+    found = re.match(r'multipart/.*;\s*boundary="?([^";]+)', kind)
+    return found[1].encode("latin-1") if found else b""
 
 
 def in_words(end: End) -> str:

@@ -13,8 +13,11 @@ from typing import Final, Protocol
 from msgspec import Struct
 from msgspec.structs import replace
 
+from ropewalk.door.visit import Visit
+from ropewalk.replay.door import ReplayedGuest
 from ropewalk.replay.player import Difference, End, Player
 from ropewalk.replay.script import Script
+from ropewalk.sandbox.authority import Authority
 from ropewalk.sandbox.interface import Ended, Image, Limits, Process, Source
 from ropewalk.wire.messages import Finished, Log, Raised
 from ropewalk.wire.replay import Asked, ReplayedMessage, Rerun, Stalled, Told, Typed
@@ -73,8 +76,10 @@ async def replay(source: Source, image: Image, script: Script, *, on_log: OnLog,
     """
     start = script.start
     limits = replace(image.limits, cpu=start.cpu, wall=start.wall, requests=start.requests, logs=start.logs)
-    stage = _Stage(script, limits.requests, on_log, person)
-    process = await source.take(replace(image, replays=True))  # nobody welcomes it at the door, which is shut to it
+    process = await source.take(replace(image, replays=True))
+    stage = _Stage(script, limits.requests, on_log, person, source.authority)
+    if image.network:
+        process.welcome(stage.admit)
     return await stage.run(process, limits if person is None else replace(limits, wall=PATIENCE))
 
 
@@ -88,12 +93,16 @@ def outcome(player: Player) -> Replayed:
 class _Stage:
     """One replay, from its process's start to its end."""
 
-    def __init__(self, script: Script, requests: int, on_log: OnLog, person: Person | None) -> None:
+    def __init__(self, script: Script, requests: int, on_log: OnLog, person: Person | None, authority: Authority) -> None:
         self._script = script
         self._player = Player(script, requests)
         self._on_log = on_log
         self._person = person
         self._process: Process | None = None
+        guest = ReplayedGuest(self._player, script.start.started_at, on_log, self._look)
+        self._visit = Visit(guest, authority)
+        self.admit = self._visit.admit
+        """Serves a connection that its clients make to the door."""
         self._asking: asyncio.Task[None] | None = None
         self._left_to_tell = _TOLD_AT_MOST
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -109,6 +118,7 @@ class _Stage:
             await self._over
         finally:
             process.kill("ended")
+            await self._visit.end()
             if self._asking is not None:
                 self._asking.cancel()
         return outcome(self._player)
@@ -131,6 +141,11 @@ class _Stage:
         """End when there is nothing more to hear; who looks at a difference says when."""
         looking = self._person is not None and not isinstance(message, Finished | Raised | Stalled)
         if self._player.over and not looking:
+            self._end()
+
+    def _look(self) -> None:
+        """End when a request of a client's was the last that there is to hear."""
+        if self._player.over:
             self._end()
 
     def _on_end(self, ended: Ended) -> None:

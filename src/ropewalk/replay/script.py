@@ -5,12 +5,15 @@ Before: `recording`, which made the record. After: `player`, which answers from 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import msgspec
 from msgspec import Struct
 
 from ropewalk.clock import Micros
+from ropewalk.recording.exchanges import Exchange, decode as decode_exchange
 from ropewalk.recording.record import Record
 from ropewalk.wire.messages import (
     Answer,
@@ -63,6 +66,7 @@ class Script:
     Attributes:
         start: the event.
         steps: its calls.
+        exchanges: the requests of its HTTP clients that the replay has not made yet.
         last: its last word, None when it was ended before it could say one, or when the record is cut before.
 
     Raises:
@@ -82,6 +86,7 @@ class Script:
         self.start = start
         for message, at in zip(rest, record.times[1:], strict=True):
             self._take(message, at)
+        self.exchanges: list[Exchange] = _exchanges(record)
 
     def _take(self, message: GuestMessage | HostMessage, at: Micros) -> None:
         match message:
@@ -140,7 +145,18 @@ def _messages(record: Record) -> list[GuestMessage | HostMessage]:
         raise Unreadable(
             f"the record holds none of its {record.missing:,} messages: the first alone was over the limit (limit_record)"
         )
-    try:
+    with _explaining():
         return [_decode(message) for message in record.messages]
+
+
+def _exchanges(record: Record) -> list[Exchange]:
+    with _explaining():
+        return [decode_exchange(exchange) for exchange in record.exchanges]
+
+
+@contextmanager
+def _explaining() -> Iterator[None]:
+    try:
+        yield
     except msgspec.MsgspecError as error:
         raise Unreadable(f"the record was written by another release, and this one cannot read it: {error}") from None

@@ -295,7 +295,7 @@ class Service:
         """
         built, _, manifest, _ = await self._build(packed, name, upgrade_packages=False, tell=tell)
         limits = self.settings.limits.lowered_by(manifest.limits)
-        return replace(self._image(built), cls=manifest.cls, limits=limits)
+        return replace(self._image(built), cls=manifest.cls, limits=limits, network=manifest.declares_network)
 
     async def describe(self, packed: bundles.Packed, trees: Trees, tell: Tell) -> Manifest:
         """Import a bundle in the sandbox and return the manifest that it declares, checked. `trees` has packages that are not stored."""

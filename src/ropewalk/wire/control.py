@@ -210,6 +210,11 @@ class Manifest(Record, frozen=True, kw_only=True):
     isolation: Isolation = "standard"
     schedules: list[ScheduleInfo] = []
 
+    @property
+    def declares_network(self) -> bool:
+        """Whether its processes may have a way out, by the door."""
+        return any(tool.kind == "Network" for tool in self.tools)
+
 
 class Imported(Message, tag="imported", frozen=True, kw_only=True):
     """The module was imported and holds one twist."""

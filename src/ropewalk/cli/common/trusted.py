@@ -65,7 +65,7 @@ def replay_here(script: Script, place: Place, *, on_log: OnLog, debug: bool) -> 
     logging.getLogger().handlers = [one for one in logging.getLogger().handlers if isinstance(one, BookHandler)]
     if isinstance(plan, ImportFailed):
         raise RefusedImport(plan.type, plan.message, plan.traceback)
-    player = Player(script, script.start.requests)
+    player = Player(script, script.start.requests, has_door=False)
     rerun = Rerun(start=script.start, debug=debug, stop_first=not isinstance(script.last, Raised))
     host = _Host(player, rerun, on_log)
     channel = _Channel(-1, host.read, host.write)
