@@ -86,7 +86,7 @@ class Clients(Twist):
 
     async def identify(self):
         headers = {"Authorization": "Bearer a-credential", "Cookie": "a=session", "X-Own": self.options.token.reveal()}
-        return len(ask(self.options.secure + "/echo", headers=headers, data=self.options.token.reveal().encode())[1]) > 0
+        return len(ask(f"{self.options.secure}/echo?key={self.options.token.reveal()}", headers=headers, data=self.options.token.reveal().encode())[1]) > 0
 
     async def upload(self):
         boundary = os.urandom(16).hex()
@@ -194,7 +194,7 @@ async def test_credentials_and_known_secrets_are_hidden(clients: Clients) -> Non
     headers = dict(decode(raw).headers)
     assert (headers["authorization"], headers["cookie"], headers["x-own"]) == ("***", "***", "*" * len(TOKEN))
     assert TOKEN.encode() not in bytes(raw)
-    url = f"{clients.secure.url}/echo"
+    url = f"{clients.secure.url}/echo?key=***"
     for hidden in (f"the header authorization of POST {url}", f"the header cookie of POST {url}", "values of secret options"):
         assert hidden in record.hidden
 

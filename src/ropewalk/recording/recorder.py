@@ -72,6 +72,7 @@ class Recorder:
         if redactor is not None:
             before = messages, exchanges
             messages, exchanges = [redactor.blank(one) for one in messages], [redactor.blank(one) for one in exchanges]
+            hidden = [redactor.hide(one) for one in hidden]  # a URL that is named there may hold one
             hidden += ["values of secret options"] if (messages, exchanges) != before else []
         record = Record(
             version=claim.instance.version,
