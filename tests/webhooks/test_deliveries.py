@@ -26,6 +26,13 @@ async def test_the_method_sees_the_request(site: Site) -> None:
     assert (seen["headers"]["x-one"], seen["headers"]["x-two"]) == ("1", "2, 3")
 
 
+PARTS = (
+    b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n2\n\r\n'
+    b'--x\r\nContent-Disposition: form-data; name="f"; filename="f.txt"\r\nContent-Type: text/plain\r\n\r\nfile\r\n'
+    b'--x\r\nContent-Disposition: form-data; name="\xc3\xa9"\r\n\r\n\xc3\xbc\r\n--x--\r\n'
+)
+
+
 @pytest.mark.parametrize(
     ("kind", "content", "body"),
     [
@@ -34,6 +41,9 @@ async def test_the_method_sees_the_request(site: Site) -> None:
         ("application/json", b"{", None),
         ("application/json", b"", None),
         ("application/x-www-form-urlencoded", b"a=1&b=%C3%A9+x&a=2", {"a": "2", "b": "é x"}),
+        ("multipart/form-data; boundary=x", PARTS, {"a": "1\r\n2\n", "é": "ü"}),
+        ("multipart/form-data; boundary=x", b"--y", None),
+        ("multipart/form-data", b"--x", None),
         ("text/plain; charset=latin-1", b"\xe9", "é"),
         ("text/xml", b"<a/>", "<a/>"),
         ("application/octet-stream", b"\x00", None),

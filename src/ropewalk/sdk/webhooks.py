@@ -54,10 +54,14 @@ class WebhookRequest:
 
     @cached_property
     def body(self) -> Any:
-        """The body's JSON value; a dict of a form's fields; the text of other text; None of anything else, and of malformed JSON."""
+        """The body's JSON value; a dict of a form's fields, without files; the text of other text; None of anything else, and of what is
+        malformed.
+        """
         kind, charset = self._content_type()
         if kind == "application/x-www-form-urlencoded":
             return _fields(self._text("utf-8"))
+        if kind == "multipart/form-data":
+            return _parts(self.headers["content-type"], self.raw_body)
         if kind == "" or kind.endswith(("/json", "+json")):
             return self._json_or_text(kind)
         if kind.startswith("text/") or kind.endswith(("/xml", "+xml")):
@@ -164,3 +168,19 @@ def _fields(text: str) -> dict[str, str]:
         return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=_MOST_FIELDS))
     except ValueError:
         return {}
+
+
+def _parts(content_type: str, body: bytes) -> dict[str, str] | None:
+    """Return the fields of a form that was sent in parts (RFC 7578), without its files; None when it is none."""
+    from email import parser, policy, utils  # few webhooks are sent so, and it is large
+
+    message = parser.BytesParser(policy=policy.HTTP).parsebytes(b"content-type: " + content_type.encode() + b"\r\n\r\n" + body)
+    if not message.is_multipart():
+        return None
+    found: dict[str, str] = {}
+    for part in message.iter_parts():
+        name = part.get_param("name", header="content-disposition")
+        content = part.get_payload(decode=True)
+        if name is not None and part.get_filename() is None and isinstance(content, bytes):
+            found[utils.collapse_rfc2231_value(name)] = content.decode("utf-8", errors="replace")
+    return found
