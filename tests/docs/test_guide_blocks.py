@@ -281,6 +281,22 @@ async def test_the_first_twist_of_the_readme(guide: Guide) -> None:
     assert await guide.runtime.titles() == ["Say hello to Ada", "Say hello to world"]
 
 
+async def test_the_second_twist_of_the_readme(guide: Guide) -> None:
+    (block,) = [block for block in blocks(ROOT / "README.md") if block.name == "second"]
+    body = b'{"title": "A card has moved", "url": "https://board.example/1"}'
+    async with open_station(guide.runtime, guide.web) as station:
+        instance = await guide.runtime.run(block.text.replace(API, guide.web.url), token="hush-hush", signing="signing secret")
+        (told,) = guide.web.asked("/users/me/hooks")
+        signature = hmac.new(b"signing secret", body, "sha256").hexdigest()
+        headers = {"X-Hub-Signature-256": f"sha256={signature}", "Content-Type": "application/json"}
+        assert (await station.client.post(json.loads(told.body)["url"], content=body, headers=headers)).status_code == 202
+        await guide.runtime.drain()
+    assert {name.lower(): value for name, value in told.headers.items()}["authorization"] == "Bearer hush-hush"
+    assert await guide.runtime.titles() == ["A card has moved"]
+    await guide.runtime.invoke(instance, "each_morning")
+    assert len(await guide.runtime.get(instance, "newest")) == 6
+
+
 # ── Webhooks ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
