@@ -100,6 +100,7 @@ class Dispatcher:
         self._leases: dict[str, asyncio.Task[None]] = {}
         self._running: dict[str, Attempt] = {}
         self._leaving: set[str] = set()
+        self._abandoned: dict[str, int] = {}
         self._priorities: dict[str, PriorityRecord] = {}
         self._looking: asyncio.Task[None] | None = None
         self._stopping = False
@@ -183,9 +184,10 @@ class Dispatcher:
         try:
             while following is not None:
                 following = await self._execute(following, until)
-        except StorageError:
-            # The lease stays with this node, and its epoch with nobody: releasing the node's leases, here or elsewhere, frees it.
-            log.exception("the lease of instance %s could not be given back", instance)
+        except Exception:  # whatever went wrong, the instance is not to wait for the end of this node
+            log.exception("the lease of instance %s could not be given back, and will be", instance)
+            assert following is not None
+            self._abandoned[instance] = following.epoch
         finally:
             ended = self._running.pop(instance, None)
             if ended is not None:
@@ -282,9 +284,10 @@ class Dispatcher:
 
     async def check_leases(self) -> None:
         """End what runs here for instances whose lease is no longer this node's, and soon what is being deactivated."""
-        if not self._running:
+        if not self._running and not self._abandoned:
             return
         try:
+            await self._give_up_abandoned()
             held = await self._storage.leases(self._node)
         except StorageError as error:
             log.warning("the leases cannot be looked at now: %s", error)
@@ -295,6 +298,13 @@ class Dispatcher:
                 attempt.end(Fenced())
             elif status == "deactivating" and attempt.claim.execution.trigger != "deactivate":
                 self._let_finish(attempt)
+
+    async def _give_up_abandoned(self) -> None:
+        """End the leases that this node holds and that nothing here uses any more."""
+        for instance, epoch in list(self._abandoned.items()):
+            await self._storage.give_up(self._node, instance, epoch, self._host.clock.now())
+            self._abandoned.pop(instance, None)
+            self._woken.set()
 
     def _let_finish(self, attempt: Attempt) -> None:
         """Give the running execution of an instance that leaves its grace, once."""

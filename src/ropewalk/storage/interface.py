@@ -495,6 +495,10 @@ class Storage(Protocol):
         """The instances that a node holds, each with its epoch and status: what a node runs besides these it must end."""
         ...
 
+    async def give_up(self, node: str, instance: str, epoch: int, at: Micros) -> bool:
+        """End one lease that a node holds at this epoch and cannot use; what ran under it counts as lost. False when it is held no more."""
+        ...
+
     async def release(self, node: str, at: Micros) -> int:
         """Declare a node dead or stopped: its leases end (epochs raised), its running executions are ready again, first in line,
         with a lost attempt noted; one lost 20 times is `dead` with `node_lost`. Returns how many executions were running.

@@ -16,7 +16,7 @@ from ropewalk.storage.sqlite.connection import open_heart
 from ropewalk.storage.sqlite.errors import translate
 from ropewalk.storage.sqlite.lifecycle import attempt_failed, execution_over, is_superseded
 from ropewalk.storage.sqlite.rows import InstanceState, error_text
-from ropewalk.storage.sqlite.scheduling import give_back, load, save
+from ropewalk.storage.sqlite.scheduling import give_back, load, load_if_there, save
 from ropewalk.storage.sqlite.telling import tell_of_failure
 
 _REGISTER: Final = """
@@ -58,6 +58,15 @@ def release(tx: Transaction, node: str, at: Micros) -> int:
     """End all leases of a node; returns how many executions were running."""
     tx.run("DELETE FROM nodes WHERE id = ?", (node,))
     return sum(release_instance(tx, load(tx, instance), at) for (instance,) in tx.rows(_LEASED, (node,)))
+
+
+def give_up(tx: Transaction, node: str, instance: str, epoch: int, at: Micros) -> bool:
+    """End one lease, if the node still holds it at this epoch."""
+    state = load_if_there(tx, instance)
+    if state is None or (state.node, state.epoch) != (node, epoch):
+        return False
+    release_instance(tx, state, at)
+    return True
 
 
 def release_instance(tx: Transaction, state: InstanceState, at: Micros) -> bool:

@@ -437,6 +437,10 @@ class SqliteStorage:
         """The instances that a node holds."""
         return self._read.leases(node)
 
+    async def give_up(self, node: str, instance: str, epoch: int, at: Micros) -> bool:
+        """End one lease of a node's."""
+        return await self._write(lambda tx: nodes.give_up(tx, node, instance, epoch, at))
+
     async def release(self, node: str, at: Micros) -> int:
         """End a node's leases."""
         return await self._write(lambda tx: nodes.release(tx, node, at), heavy=True)
