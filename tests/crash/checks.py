@@ -176,10 +176,13 @@ class Books:
                 yield f"{one} was cancelled by nobody"
 
     def _replaced(self, one: Execution) -> bool:
-        """Whether an execution was cancelled as it may be: superseded by a newer upgrade, or its key taken before it ever started."""
+        """Whether an execution was cancelled as it may be: superseded by a newer upgrade, or, before it ever started, its key taken or
+        its schedule gone with an upgrade.
+        """
         if one.method == "upgrade":
             return True
-        return one.key is not None and one.attempt == 0
+        upgraded = any(other.method == "upgrade" and other.instance == one.instance for other in self.executions)
+        return one.attempt == 0 and (one.key is not None or (one.method == "daily" and upgraded))
 
     # ── G2, G4: once and as a whole, or not at all ────────────────────────────────────────────────────────────────────────────
 
