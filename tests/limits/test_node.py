@@ -55,14 +55,14 @@ def test_a_node_opens_as_many_files_as_it_may(tmp_path: Path) -> None:
 
 
 def test_more_executions_than_there_are_descriptors_for_wait(tmp_path: Path) -> None:
-    """With 60 files at the most, 10 processes may run; 16 executions are asked for at once, and none fails."""
+    """With 65 files at the most, 10 processes may run; 16 executions are asked for at once, and none fails."""
     cli = Cli(tmp_path)
     cli.json("deploy", cli.write(SLEEPY))
     for _ in range(16):
         cli.json("activate", "sleepy")
     command = shlex.join([str(ROPEWALK), "drain", "--until-idle", "--concurrency", "40", "--timeout", "60"])
     done = subprocess.run(
-        ["sh", "-c", f"ulimit -n 60; exec {command}"],
+        ["sh", "-c", f"ulimit -n 65; exec {command}"],
         cwd=cli.folder,
         env=cli.environment,
         capture_output=True,
