@@ -94,9 +94,12 @@ def _open_all_files_allowed() -> None:
 
 async def _be(node: Node, role: str, stop: asyncio.Event, on_ready: Callable[[], None]) -> None:
     """Run executions, unless the role is only to answer HTTP, until told to stop."""
+    from ropewalk.service.node import quiet_collector
+
     if role == "web":
-        on_ready()
-        await stop.wait()
+        with quiet_collector():
+            on_ready()
+            await stop.wait()
     else:
         await node.run(stop, on_ready)
 

@@ -152,7 +152,7 @@ class Node:
             doorbell = Doorbell(self._service.nodes_directory / (self.id + SUFFIX), self._on_ring)
             doorbell.start()
             stack.callback(doorbell.stop)
-            stack.enter_context(_quiet_collector())
+            stack.enter_context(quiet_collector())
             async with _one_failure(), asyncio.TaskGroup() as group:
                 dispatching = group.create_task(dispatcher.run())
                 keeping = group.create_task(self._keep_house())
@@ -280,7 +280,7 @@ class Node:
 
 
 @contextlib.contextmanager
-def _quiet_collector() -> Iterator[None]:
+def quiet_collector() -> Iterator[None]:
     """Keep what a node starts with out of the garbage collector's sight: going through it again and again takes some percent of the CPU."""
     before = gc.get_threshold()
     gc.collect()

@@ -129,7 +129,14 @@ async def listening(app: App, host: str, port: int, patience: Patience = Patienc
         bound = listener.getsockname()[1]
         protocol = type("_PatientConnection", (_Connection,), {"patience": patience})
         config = uvicorn.Config(
-            app, http=protocol, ws="none", log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=5
+            app,
+            http=protocol,
+            ws="none",
+            proxy_headers=False,
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=5,
         )
         server = _Server(config)
         serving = asyncio.create_task(server.serve(sockets=[listener]))
