@@ -3,15 +3,17 @@
 A tick is a nominal time: `first + n * every`, or a time that a cron expression gives in a time zone. When it is looked at does not move
 it, so that no delay adds up. Cron follows Debian's rules where clocks change (cron(8), "DAYLIGHT SAVINGS TIME"): an expression with a
 fixed minute and hour runs once for each day, at the end of a gap that swallows its time, and at the first of two equal times; one with a
-`*` in either follows the time that really passes. The table of zones may change between two ticks: only the next one is ever kept.
+`*` in either follows the time that really passes, and runs whenever clocks show what it means. The table of zones may change between two
+ticks: only the next one is ever kept.
 """
 
 from __future__ import annotations
 
 import logging
 from bisect import bisect_left, bisect_right
+from collections import deque
 from collections.abc import Iterator
-from datetime import UTC, tzinfo
+from datetime import UTC, timedelta, tzinfo
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -180,14 +182,40 @@ def _cron_after(recurrence: Recurrence, at: Micros) -> Micros:
 def _cron(recurrence: Recurrence, at: Micros) -> Iterator[Micros]:
     """Yield the ticks of a cron expression after a time, each later than the one before."""
     assert recurrence.cron is not None
+    minute, hour, *_ = recurrence.cron.split()
+    found = _passing if minute.startswith("*") or hour.startswith("*") else _daily
     try:
-        for found in CronSim(recurrence.cron, to_datetime(at).astimezone(_zone(recurrence.tz))):
-            tick = from_datetime(found)
-            if tick > at:  # the library begins a repeated hour at the first of two equal times
+        for tick in found(recurrence.cron, _zone(recurrence.tz), at):
+            if tick > at:
                 yield tick
                 at = tick
     except (OverflowError, ValueError):  # the calendar's end
         return
+
+
+def _daily(cron: str, zone: tzinfo, at: Micros) -> Iterator[Micros]:
+    """Yield the ticks of an expression with a fixed minute and hour, from the first of two equal times on where that is where `at` is."""
+    return map(from_datetime, CronSim(cron, to_datetime(at).astimezone(zone)))
+
+
+def _passing(cron: str, zone: tzinfo, at: Micros) -> Iterator[Micros]:
+    """Yield the ticks of an expression with a `*`, and perhaps some before `at`: whenever clocks show what it means.
+
+    The library is asked for what clocks would show if they never changed. By PEP 495 a time that they leave out is later as the first of
+    two equal times than as the second, and one that they show twice is earlier.
+    """
+    shown, in_a_day = (to_datetime(time).astimezone(zone).replace(tzinfo=None) for time in (at, at + DAY))
+    soon_again = max(timedelta(), shown + timedelta(days=1) - in_a_day)
+    twice: deque[Micros] = deque()
+    for one in CronSim(cron, shown - soon_again):
+        first, second = (from_datetime(one.replace(tzinfo=zone, fold=fold)) for fold in (0, 1))
+        if first > second:
+            continue
+        while twice and twice[0] < first:
+            yield twice.popleft()
+        yield first
+        if second > first:
+            twice.append(second)
 
 
 def _zone(name: str) -> tzinfo:
