@@ -129,6 +129,24 @@ def test_going_back_to_what_is_not_there(cli: Cli) -> None:
     assert cli.json("rollback", "fetch", "--to", "1")["unchanged"]
 
 
+def test_the_versions_that_there_are_to_go_back_to(cli: Cli, web: Web) -> None:
+    (instance,) = [row["id"] for row in cli.json("instances")]
+    deploy(cli, f"{web.url}/a/*", "https://example.com/*", flags=("--no-new-permissions",))
+    second, first = cli.json("versions", "fetch")
+    assert (second["version"], second["latest"], second["instances"], second["awaiting_grant"]) == (2, True, 0, 1)
+    assert (first["version"], first["latest"], first["instances"], first["upgrading"]) == (1, False, 1, 0)
+    assert second["permissions_added"] == ["network: https://example.com/*"]
+    assert second["deployed_at"] > first["deployed_at"]
+    cli.json("suspend", instance)
+    cli.json("rollback", "fetch")
+    third, second, first = cli.json("versions", "fetch")
+    assert [row["can_roll_back"] for row in (third, second, first)] == [False, True, False]
+    assert (third["code_of"], third["upgrading"], first["instances"], second["awaiting_grant"]) == (1, 1, 1, 0)
+    assert "the latest, the code of version 1" in cli.run("versions", "fetch").out
+    assert cli.json("versions", "fetch", "--limit", "1") == [third]
+    assert cli.refused("versions", "fetcher").message.startswith("there is no twist 'fetcher' (did you mean 'fetch'?)")
+
+
 # ── Several instances ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

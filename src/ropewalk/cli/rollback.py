@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 def command(state: State, /, twist: str, number: int | None, wait: bool, **flags: bool) -> None:
     """Deploy an older version's code again, as a new version.
 
-    It goes the way of every deploy: what is live is checked against it, and each instance runs its upgrade().
+    It goes the way of every deploy: what is live is checked against it, and each instance runs its upgrade(). `ropewalk versions TWIST` lists
+    what there is to go back to.
     """
     result = state.run(lambda: _rollback(state, twist, number, wait=wait, **flags))
     show(state, result, lambda: _tell(result))

@@ -193,7 +193,10 @@ class Service:
         number = twist.latest - 1 if number is None else number
         version = await self.storage.version(twist.id, number)
         if version is None:
-            raise NotFound(f"{twist.name} has no version {number} to go back to: its latest is {twist.latest}")
+            raise NotFound(
+                f"{twist.name} has no version {number} to go back to: its latest is {twist.latest} "
+                f"(`ropewalk versions {twist.name}` lists them)"
+            )
         packed = bundles.Packed(
             path=f"version {number} of {twist.name}",
             name=twist.name,

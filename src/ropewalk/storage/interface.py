@@ -124,6 +124,10 @@ class Storage(Protocol):
         """A version of the twist with this id, the latest when `number` is None."""
         ...
 
+    async def versions(self, twist: str) -> list[Version]:
+        """All versions of a twist, newest first."""
+        ...
+
     async def keep_bundle(self, digest: str, files: Mapping[str, bytes]) -> None:
         """Store a bundle's files, unless they are there; big ones over several transactions, so as not to hold others up."""
         ...

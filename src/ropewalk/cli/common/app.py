@@ -36,6 +36,7 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
     },
     "Look": {
         "twists": "List deployed twists.",
+        "versions": "List the versions of a twist.",
         "instances": "List instances.",
         "tasks": "List pending tasks.",
         "executions": "List executions.",

@@ -97,6 +97,11 @@ class Reader:
         row = self._row(wanted, (twist, number))
         return None if row is None else version_record(row)
 
+    def versions(self, twist: str) -> list[Version]:
+        """All versions of a twist, newest first."""
+        wanted = f"SELECT {VERSION} FROM versions WHERE twist = ? ORDER BY number DESC"
+        return [version_record(row) for row in self._rows(wanted, (twist,))]
+
     def bundle_paths(self, digest: str) -> set[str]:
         """The paths of a bundle's files."""
         return {path for (path,) in self._rows("SELECT path FROM bundle_files WHERE bundle = ?", (digest,))}

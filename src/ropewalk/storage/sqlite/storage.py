@@ -110,6 +110,10 @@ class SqliteStorage:
         """A version of a twist."""
         return self._read.version(twist, number)
 
+    async def versions(self, twist: str) -> list[Version]:
+        """All versions of a twist."""
+        return self._read.versions(twist)
+
     async def keep_bundle(self, digest: str, files: Mapping[str, bytes]) -> None:
         """Store a bundle's files."""
         missing = files.keys() - self._read.bundle_paths(digest)
