@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gzip
 import math
+import socket
 import zlib
+from typing import Any
 
+import httpcore
 import pytest
 from msgspec.structs import replace
 
@@ -298,7 +302,9 @@ async def test_wrong_certificate(client: Client, secure: Origin) -> None:
     client.declare(f"https://other.test:{secure.port}/*")
     client.fetcher.private = client.declared
     client.names["other.test"] = ["127.0.0.1"]
-    with pytest.raises(NetworkError, match="certificate"):
+    with pytest.raises(
+        NetworkError, match=r"certificate.*ask for it under a name that its certificate has, which other\.test is not"
+    ):
         await client.get(f"https://other.test:{secure.port}/")
     assert not secure.requests
 
@@ -307,7 +313,7 @@ async def test_unknown_authority(secure: Origin) -> None:
     patterns = (parse_pattern(f"{secure.url}/*"),)
     fetcher = Fetcher(private=patterns)
     await fetcher.start()
-    with pytest.raises(NetworkError, match="certificate"):
+    with pytest.raises(NetworkError, match=r"certificate.*mend its certificate.*SSL_CERT_FILE"):
         await fetcher.fetch(Request(method="GET", url=f"{secure.url}/"), Asker(tenant="one", declared=patterns))
     await fetcher.stop()
 
@@ -322,7 +328,7 @@ async def test_plain_server_behind_https(client: Client) -> None:
     port = server.sockets[0].getsockname()[1]
     client.declare(f"https://127.0.0.1:{port}/*")
     client.fetcher.private = client.declared
-    with pytest.raises(NetworkError, match="SSL"):
+    with pytest.raises(NetworkError, match=rf"SSL.*see whether the server speaks TLS on port {port}"):
         await client.get(f"https://127.0.0.1:{port}/")
     server.close()
 
@@ -613,7 +619,7 @@ async def two_lengths(connection: Connection) -> None:
 
 @pytest.mark.parametrize("script", [reset, half_a_body, no_http, huge_headers, bad_length, two_lengths])
 async def test_broken_answers(client: Client, origin: Origin, script: object) -> None:
-    with pytest.raises(NetworkError, match=r"GET http://127\.0\.0\.1:") as raised:
+    with pytest.raises(NetworkError, match=r"GET http://127\.0\.0\.1:\d+/broken failed: .*: .*try again later") as raised:
         await client.get(origin.on("/broken", script))  # type: ignore[arg-type]  # one of the scripts
     assert not isinstance(raised.value, FetchTimeout)
 
@@ -621,8 +627,58 @@ async def test_broken_answers(client: Client, origin: Origin, script: object) ->
 async def test_nothing_listens(client: Client, origin: Origin) -> None:
     client.declare("http://127.0.0.1:1/*")
     client.fetcher.private = client.declared
-    with pytest.raises(NetworkError):
+    with pytest.raises(
+        NetworkError, match=r"Connection refused: nothing listens on port 1 there: .* try again when the server is up"
+    ):
         await client.get("http://127.0.0.1:1/")
+
+
+@pytest.mark.parametrize(
+    ("problem", "told"),
+    [
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "Name or service not known: see how it is spelt"),
+        (socket.gaierror(socket.EAI_AGAIN, "Temporary failure"), "Temporary failure: .* try again later"),
+    ],
+)
+async def test_name_without_an_answer(problem: OSError, told: str) -> None:
+    async def fail(host: str, port: int) -> list[str]:
+        raise problem
+
+    await _fails_with(f"GET http://api.test/ failed: the name api.test cannot be resolved: {told}", resolve=fail)
+
+
+@pytest.mark.parametrize(
+    ("problem", "told"),
+    [
+        (OSError(errno.ENETUNREACH, "x"), "Network is unreachable: the node has no way there: whoever operates it"),
+        (OSError(errno.EHOSTUNREACH, "x"), "No route to host: the node has no way there: whoever operates it"),
+        (OSError(errno.ETIMEDOUT, "x"), "Connection timed out: nobody answers on port 80 there: see whether"),
+        (OSError(errno.ECONNRESET, "x"), r"Connection reset by peer: .*self\.execution\.key\(name\).*Retry\(after=…\)"),
+    ],
+)
+async def test_way_that_the_system_does_not_find(problem: OSError, told: str) -> None:
+    class Broken(httpcore.AsyncNetworkBackend):
+        async def connect_tcp(self, *_: object, **__: object) -> httpcore.AsyncNetworkStream:
+            try:
+                raise problem
+            except OSError as error:
+                raise httpcore.ConnectError(str(error)) from error
+
+    async def somewhere(host: str, port: int) -> list[str]:
+        return ["93.184.216.34"]
+
+    await _fails_with(f"GET http://api.test/ failed: {told}", resolve=somewhere, connector=Broken())
+
+
+async def _fails_with(told: str, **parts: Any) -> None:
+    """Fetch http://api.test/ with a fetcher of these parts, which has to fail so."""
+    fetcher = Fetcher(**parts)
+    await fetcher.start()
+    with pytest.raises(NetworkError, match=told):
+        await fetcher.fetch(
+            Request(method="GET", url="http://api.test/"), Asker(tenant="one", declared=(parse_pattern("http://api.test/*"),))
+        )
+    await fetcher.stop()
 
 
 async def test_next_request_is_well_after_a_broken_one(client: Client, origin: Origin) -> None:

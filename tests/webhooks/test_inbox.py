@@ -43,17 +43,20 @@ async def test_what_came_is_listed_with_what_became_of_it(site: Site, operator: 
     assert (row["status"], row["delivery"], row["handler"], row["redelivers"]) == ("succeeded", "d1", "on_hook", None)
     assert (row["headers"]["x-github-delivery"], row["headers"]["authorization"]) == ("d1", "***")
     assert (await operator.json("webhook", "show", row["id"][:10])) == row
+    assert (await operator.json("webhooks", "show", row["id"])) == row
+    assert (await operator.json("webhooks", "list", site.instance)) == [row]
     shown = await operator.told("webhook", "show", row["id"])
     assert "POST /sub?a=b" in shown
     assert '{"n":1}' in shown
     assert row["id"] in await operator.told("webhooks", "--limit", "1")
 
 
-async def test_one_is_delivered_again(site: Site, operator: Operator) -> None:
+@pytest.mark.parametrize("group", ["webhook", "webhooks"])
+async def test_one_is_delivered_again(site: Site, operator: Operator, group: str) -> None:
     seen = await site.deliver(site.url, content=b"\xff\x00", headers={"Idempotency-Key": "k"})
     (row,) = await operator.json("webhooks", site.instance)
     assert (row["body"], row["body_base64"]) == (None, "/wA=")
-    again = await operator.json("webhook", "redeliver", row["id"])
+    again = await operator.json(group, "redeliver", row["id"])
     assert again["redelivers"] == row["id"]
     assert (await site.runtime.finish(again["execution"])).status == "succeeded"
     assert await site.get(f"seen {again['execution']}") == seen

@@ -47,7 +47,7 @@ def list_(state: State, instance: str | None) -> None:
     cls=Command,
     examples=(
         ("ropewalk webhook show 3f9a", "what was received, as it came"),
-        ("ropewalk webhook show 3f9a --json", "for programs"),
+        ("ropewalk webhooks show 3f9a --json", "the same, for programs"),
     ),
 )
 @click.argument("delivery", metavar="ID")
@@ -58,7 +58,14 @@ def show_(state: State, delivery: str) -> None:
     show(state, shape, lambda: _print(shape))
 
 
-@command.command("redeliver", cls=Command, examples=(("ropewalk webhook redeliver 3f9a", "as if it had come again"),))
+@command.command(
+    "redeliver",
+    cls=Command,
+    examples=(
+        ("ropewalk webhook redeliver 3f9a", "as if it had come again"),
+        ("ropewalk webhooks redeliver 3f9a --json", "the same, for programs"),
+    ),
+)
 @click.argument("delivery", metavar="ID")
 @pass_state
 def redeliver(state: State, delivery: str) -> None:

@@ -6,28 +6,50 @@ from typing import Any
 
 import click
 
-from ropewalk.cli.common.command import Command
+from ropewalk.cli import webhook
+from ropewalk.cli.common.command import Command, Group
 from ropewalk.cli.common.output import Columns, bytes_text, id_of, show_rows, text_of, time_of
 from ropewalk.cli.common.parameters import limit_option
 from ropewalk.cli.common.state import State, pass_state
 
 
-@click.command(
+class _Inbox(Group):
+    """A group that lists when it is told nothing else."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put `list` before what names none of the commands."""
+        asks_for_help = bool(args) and args[0] in ctx.help_option_names
+        return super().parse_args(ctx, args if asks_for_help or (args and args[0] in self.commands) else ["list", *args])
+
+
+@click.group(
     "webhooks",
-    cls=Command,
+    cls=_Inbox,
     examples=(
         ("ropewalk webhooks --limit 20", "what came last, and what has become of it"),
         ("ropewalk webhooks issue-sync --json", "of one instance, with headers and bodies"),
+        ("ropewalk webhooks redeliver 3f9a", "what was received as the execution whose id begins so, once more"),
         ("ropewalk webhook list", "the URLs that it can come to"),
     ),
+)
+def command() -> None:
+    """List what webhooks received, show it, deliver it again. `ropewalk webhooks [INSTANCE]` is `ropewalk webhooks list [INSTANCE]`."""
+
+
+command.add_command(webhook.show_)
+command.add_command(webhook.redeliver)
+
+
+@command.command(
+    "list", cls=Command, examples=(("ropewalk webhooks list issue-sync --limit 20", "what came last to one instance"),)
 )
 @click.argument("instance", required=False)
 @limit_option
 @pass_state
-def command(state: State, instance: str | None, limit: int | None) -> None:
+def list_(state: State, instance: str | None, limit: int | None) -> None:
     """List what webhooks received, newest first, with what has become of it.
 
-    `ropewalk webhook show ID` shows one request, whole; --json has those of up to 64 KiB here too, without credentials in their headers.
+    `ropewalk webhooks show ID` shows one request, whole; --json has those of up to 64 KiB here too, without credentials in their headers.
     """
     rows = state.run(lambda: _rows(state, instance, limit))
     columns: Columns = (

@@ -129,7 +129,7 @@ async def judged_addresses(host: str, port: int, resolve: Resolve, *, private: b
     try:
         answers = [host] if _is_address(host) else await resolve(host, port)
     except OSError as error:
-        raise Unreachable(f"the name {host} cannot be resolved: {error.strerror or error}") from None
+        raise Unreachable(f"the name {host} cannot be resolved: {error.strerror or error}") from error
     if not answers:
         raise Unreachable(f"the name {host} has no address")
     if not private and (why := why_refused(map(ip_address, answers))):

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
 import ssl
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 import httpcore
@@ -22,8 +21,9 @@ import msgspec
 from msgspec import Struct
 
 from ropewalk.egress.bodies import Turn, read_body, too_large
-from ropewalk.egress.connections import Bounds, Refused, Resolve, SystemResolver, Tenant, Unreachable, verifying_context
-from ropewalk.egress.guard import Guard, not_public
+from ropewalk.egress.connections import Bounds, Resolve, SystemResolver, Tenant, verifying_context
+from ropewalk.egress.failures import told
+from ropewalk.egress.guard import Guard
 from ropewalk.egress.hops import REDIRECTS, Hop, Request, first_hop, redirected
 from ropewalk.errors import FetchTimeout, InvalidValue, NetworkError
 from ropewalk.wire.messages import HttpAnswer
@@ -117,7 +117,7 @@ class Exchange:
         """
         left = self._limit
         held = b""
-        with _told(self._hop):
+        with told(self._hop):
             async for chunk in self._response.aiter_stream():
                 left -= len(chunk)
                 if left < 0:
@@ -236,7 +236,7 @@ class Fetcher:
     async def _exchange(self, hop: Hop, asker: Asker, tenant: Tenant) -> AsyncGenerator[Exchange, None]:
         private = Guard(declared=asker.declared, private=self.private).admit(hop.url)
         request = _to_core(asker.complete(hop), asker.about_to_send)
-        with _told(hop):
+        with told(hop):
             response = await tenant.pool(private=private).handle_async_request(request)
         try:
             yield Exchange(hop, response, self._bounds.body)
@@ -279,27 +279,6 @@ def _ready(blanking: Blanking, data: bytes) -> tuple[bytes, bytes]:
     data = blanking.blank(data)
     split = max(0, len(data) - blanking.longest + 1)
     return data[:split], data[split:]
-
-
-@contextmanager
-def _told(hop: Hop) -> Iterator[None]:
-    """Raise what goes wrong with a connection as an error for authors, which names the request."""
-    try:
-        yield
-    except Refused as error:
-        raise not_public(hop.url, str(error)) from None
-    except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, OSError) as error:
-        raise NetworkError(f"{hop.method} {hop.url.shown} failed: {_why(error)}") from None
-
-
-def _why(error: Exception) -> str:
-    """Return what the system said of a failure; where it said nothing, what the library says."""
-    found: BaseException | None = None if isinstance(error, Unreachable) else error
-    while found is not None:
-        if isinstance(found, OSError) and found.errno and not isinstance(found, ssl.SSLError):
-            return os.strerror(found.errno)
-        found = found.__cause__ or found.__context__
-    return str(error) or type(error).__name__
 
 
 def _to_core(hop: Hop, about_to_send: Callable[[], None]) -> httpcore.Request:
