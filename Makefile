@@ -3,6 +3,8 @@
 
 SHELL := /bin/bash
 BIN := .venv/bin
+# One more than there are cores: a good part of the tests waits for clocks and for processes that start.
+WORKERS ?= $(shell echo $$(($$(nproc) + 1)))
 export PYTHON
 
 .PHONY: help setup setup-demo demo test crash-campaign fuzz fuzz-quick egress-campaign check format docs bench bench-quick coverage lock dist clean distclean
@@ -19,8 +21,8 @@ setup-demo:
 demo: setup-demo ## sync a real API into activities while its own node is killed twice (under 90 s)
 	@$(BIN)/python -m examples.demo
 
-test: setup ## run every test (ARGS='-k name' goes to pytest)
-	@$(BIN)/python -m pytest $(ARGS)
+test: setup ## run every test, on all cores (ARGS='-k name' goes to pytest, ARGS='-n 0' runs them one after another)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 fault-campaign: setup ## kill a node at 200 random moments of a sync; a short form of it is among the tests
 	@$(BIN)/python -m pytest -m campaign tests/faults $(ARGS)
