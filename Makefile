@@ -6,6 +6,8 @@ BIN := .venv/bin
 # One more than there are cores: a good part of the tests waits for clocks and for processes that start.
 WORKERS ?= $(shell echo $$(($$(nproc) + 1)))
 export PYTHON
+# A command whose modules have to be compiled each time takes twice as long to start, and the tests start thousands.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup setup-demo demo test crash-campaign fuzz fuzz-quick egress-campaign check format docs bench bench-quick coverage lock dist clean distclean
 

@@ -54,4 +54,5 @@ say "Installing requirements/$group.lock into $venv (once)"
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
 $venv/bin/python -m pip install --quiet --require-hashes -r "requirements/$group.lock"
 $venv/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+$venv/bin/python -m compileall -q src # the sandbox reads what it finds compiled and writes nothing
 fingerprint >"$stamp"
