@@ -27,13 +27,12 @@ from collections.abc import Callable
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Network, ip_address
 from posixpath import normpath
-from typing import Any, Final
+from typing import Final
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
-
-import httpcore
 
 from ropewalk.egress.fetch import Asker, Fetcher
 from ropewalk.egress.hops import Request
+from ropewalk.egress.lines import Line
 from ropewalk.egress.patterns import parse_pattern
 from ropewalk.errors import NetworkDenied, NetworkError
 from tests.egress.registries import said_reachable
@@ -135,16 +134,19 @@ class Seen:
         self.sent = b""
 
 
-class Recorder(httpcore.AsyncNetworkBackend):
+class Recorder:
     """What requests are sent to. It answers the first page with a redirect to `location`, everything else with nothing."""
 
     def __init__(self) -> None:
         self.seen: list[Seen] = []
         self.location: str | None = None
 
-    async def connect_tcp(self, host: str, port: int, *_: Any, **__: Any) -> httpcore.AsyncNetworkStream:
-        self.seen.append(Seen(host, port))
-        return _Stream(self, self.seen[-1])
+    async def connect(self, address: str, port: int, tls: ssl.SSLContext | None, host: str) -> Line:
+        self.seen.append(Seen(address, port))
+        if tls is not None:
+            assert tls.check_hostname
+            self.seen[-1].tls_name = host
+        return _Line(self, self.seen[-1])
 
     def answer(self, seen: Seen) -> bytes:
         """Return what the server says to what it was sent."""
@@ -154,29 +156,23 @@ class Recorder(httpcore.AsyncNetworkBackend):
         return b"HTTP/1.1 307 Away\r\nConnection: close\r\nContent-Length: 0\r\nLocation: " + location + b"\r\n\r\n"
 
 
-class _Stream(httpcore.AsyncNetworkStream):
+class _Line:
     def __init__(self, recorder: Recorder, seen: Seen) -> None:
+        self.peer = seen.address
         self._recorder = recorder
         self._seen = seen
 
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+    async def read(self) -> bytes:
         return self._recorder.answer(self._seen)
 
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._seen.sent += buffer
+    async def write(self, data: bytes) -> None:
+        self._seen.sent += data
 
-    async def aclose(self) -> None:
+    def is_quiet(self) -> bool:
+        return True
+
+    def close(self) -> None:
         pass
-
-    async def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore.AsyncNetworkStream:
-        assert ssl_context.check_hostname
-        self._seen.tls_name = server_hostname
-        return self
-
-    def get_extra_info(self, info: str) -> Any:
-        return (self._seen.address, self._seen.port) if info == "server_addr" else None
 
 
 # ── What it should have seen ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -276,7 +272,7 @@ async def campaign(urls: int, seed: int, tell: Callable[[str], None] = lambda _:
     """Fetch so many URLs, and return how many were sent, refused and followed. The same seed gives the same URLs."""
     chance = random.Random(seed)
     recorder, counts = Recorder(), Counter[str]()
-    fetcher = Fetcher(resolve=resolve, connector=recorder)
+    fetcher = Fetcher(resolve=resolve, connect=recorder.connect)
     await fetcher.start()
     began = told = time.monotonic()
     for number in range(urls):

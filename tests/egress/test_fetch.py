@@ -10,7 +10,6 @@ import socket
 import zlib
 from typing import Any
 
-import httpcore
 import pytest
 from msgspec.structs import replace
 
@@ -18,6 +17,7 @@ from ropewalk.egress.bodies import SMALL, Turn
 from ropewalk.egress.connections import Bounds
 from ropewalk.egress.fetch import Asker, Fetcher
 from ropewalk.egress.hops import Hop, Request
+from ropewalk.egress.lines import Line, connect
 from ropewalk.egress.patterns import parse_pattern
 from ropewalk.errors import FetchTimeout, InvalidValue, NetworkDenied, NetworkError, ValueTooLarge
 from tests.egress.conftest import Client
@@ -178,6 +178,66 @@ async def test_connection_is_kept_for_its_tenant_alone(client: Client, origin: O
     assert [request.number for request in origin.requests] == [1, 1, 1, 2]
 
 
+async def test_redirects_are_followed_on_the_same_connection(client: Client, origin: Origin) -> None:
+    await client.get(origin.redirect("/away", "/here"))
+    assert [request.number for request in origin.requests] == [1, 1]
+
+
+async def test_connection_on_which_more_was_said_than_asked_for_is_not_used_again(client: Client, origin: Origin) -> None:
+    async def say_more(connection: Connection) -> None:
+        await connection.write(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok" + b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"
+        )
+
+    assert (await client.get(origin.on("/more", say_more))).body == b"ok"
+    assert b"GET /next" in (await client.get(f"{origin.url}/next")).body
+    assert [request.number for request in origin.requests] == [1, 2]
+
+
+async def test_connection_that_the_server_closed_is_not_used_again(client: Client, origin: Origin) -> None:
+    closed = asyncio.Event()
+
+    async def answer_and_go(connection: Connection) -> None:
+        await connection.answer()
+        connection.reset()
+        closed.set()
+
+    await client.get(origin.on("/once", answer_and_go))
+    await closed.wait()
+    assert (await client.get(f"{origin.url}/next")).status == 200
+    assert [request.number for request in origin.requests] == [1, 2]
+
+
+async def test_connections_to_many_servers_are_bounded(client: Client, origin: Origin) -> None:
+    client.declare(*(f"http://n{number}.test:{origin.port}/*" for number in range(30)))
+    client.fetcher.private = client.declared
+    for number in range(30):
+        client.names[f"n{number}.test"] = ["127.0.0.1"]
+        await client.get(f"http://n{number}.test:{origin.port}/")
+    assert len(client.fetcher._tenants["one"]._idle) == Bounds().connections
+    for number in (29, 10, 9):  # the last of which was kept no longer
+        await client.get(f"http://n{number}.test:{origin.port}/")
+    assert origin.accepted == 31
+
+
+async def test_address_that_says_nothing_is_given_up_for_the_next(monkeypatch: pytest.MonkeyPatch, origin: Origin) -> None:
+    async def two(host: str, port: int) -> list[str]:
+        return ["127.0.0.2", "127.0.0.1"]
+
+    async def reach(address: str, *where: Any) -> Line:
+        if address == "127.0.0.2":
+            await asyncio.Event().wait()
+        return await connect(address, *where)
+
+    monkeypatch.setattr("ropewalk.egress.connections._PATIENCE", 0.01)
+    patterns = (parse_pattern(f"http://named.test:{origin.port}/*"),)
+    fetcher = Fetcher(private=patterns, resolve=two, connect=reach)
+    await fetcher.start()
+    asker = Asker(tenant="one", declared=patterns)
+    assert (await fetcher.fetch(Request(method="GET", url=f"http://named.test:{origin.port}/"), asker)).status == 200
+    await fetcher.stop()
+
+
 async def test_private_connection_serves_no_url_that_must_be_public(origin: Origin) -> None:
     declared = (parse_pattern(f"{origin.url}/*"),)
     fetcher = Fetcher(private=(parse_pattern(f"{origin.url}/open/*"),))
@@ -331,6 +391,15 @@ async def test_plain_server_behind_https(client: Client) -> None:
     with pytest.raises(NetworkError, match=rf"SSL.*see whether the server speaks TLS on port {port}"):
         await client.get(f"https://127.0.0.1:{port}/")
     server.close()
+
+
+async def test_body_that_ends_with_its_connection(client: Client, origin: Origin, secure: Origin) -> None:
+    async def until_it_closes(connection: Connection) -> None:
+        await connection.write(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 300_000)
+        connection.close()
+
+    for server in (origin, secure):
+        assert (await client.get(server.on("/all", until_it_closes))).body == b"x" * 300_000
 
 
 async def test_handshake_that_never_ends(client: Client) -> None:
@@ -657,17 +726,13 @@ async def test_name_without_an_answer(problem: OSError, told: str) -> None:
     ],
 )
 async def test_way_that_the_system_does_not_find(problem: OSError, told: str) -> None:
-    class Broken(httpcore.AsyncNetworkBackend):
-        async def connect_tcp(self, *_: object, **__: object) -> httpcore.AsyncNetworkStream:
-            try:
-                raise problem
-            except OSError as error:
-                raise httpcore.ConnectError(str(error)) from error
-
     async def somewhere(host: str, port: int) -> list[str]:
         return ["93.184.216.34"]
 
-    await _fails_with(f"GET http://api.test/ failed: {told}", resolve=somewhere, connector=Broken())
+    async def broken(*_: object) -> Line:
+        raise problem
+
+    await _fails_with(f"GET http://api.test/ failed: {told}", resolve=somewhere, connect=broken)
 
 
 async def _fails_with(told: str, **parts: Any) -> None:

@@ -5,7 +5,7 @@ to one of those very addresses, and the kernel is asked who the peer is. TLS and
 a few seconds and never shared: neither between tenants, nor between URLs that may lead to private addresses and those that may not.
 No proxy and no setting of the host's environment has a say.
 
-Before: `fetch` has a request that the guard admitted. The HTTP is httpcore's, which httpx is built on: it sends the URL as it is given.
+Before: `fetch` has a request that the guard admitted. After: `speaking`, which sends it there.
 """
 
 from __future__ import annotations
@@ -13,23 +13,28 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import certifi
-import httpcore
 from msgspec import Struct
 
 from ropewalk.egress.addresses import why_name_not_public
 from ropewalk.egress.guard import why_refused
+from ropewalk.egress.lines import Connect, Line
+from ropewalk.egress.speaking import Speaker
+from ropewalk.egress.urls import Url
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 """Gives the addresses of a host, best first; raises OSError."""
 
 _ADDRESSES_TRIED: Final = 4
+_PATIENCE: Final = 3.0
+"""Seconds for which an address is tried when there are others."""
+
 _RESOLVERS: Final = 16
 
 
@@ -37,7 +42,7 @@ class Refused(Exception):
     """The host leads to an address that is not public; the message is its kind."""
 
 
-class Unreachable(httpcore.ConnectError):
+class Unreachable(Exception):
     """The host has no address."""
 
 
@@ -64,34 +69,84 @@ class Tenant:
         used_at: when there was the last one, by the event loop's clock.
     """
 
-    def __init__(self, resolve: Resolve, connector: httpcore.AsyncNetworkBackend, tls: ssl.SSLContext, bounds: Bounds) -> None:
+    def __init__(self, resolve: Resolve, connect: Connect, tls: ssl.SSLContext, bounds: Bounds) -> None:
         self.slots = asyncio.Semaphore(bounds.connections)
         self.users = 0
         self.used_at = 0.0
         self._resolve = resolve
-        self._connector = connector
+        self._connect = connect
         self._tls = tls
         self._bounds = bounds
-        self._pools: dict[bool, httpcore.AsyncConnectionPool] = {}
+        self._idle: list[Speaker] = []
+        self._used: set[Speaker] = set()
 
-    def pool(self, *, private: bool) -> httpcore.AsyncConnectionPool:
-        """Return its connections to public addresses, or those to wherever the operator allows."""
-        pool = self._pools.get(private)
-        if pool is None:
-            pool = self._pools[private] = httpcore.AsyncConnectionPool(
-                ssl_context=self._tls,
-                max_connections=self._bounds.connections,
-                max_keepalive_connections=self._bounds.connections,
-                keepalive_expiry=self._bounds.idle,
-                network_backend=_JudgedBackend(self._resolve, self._connector, private=private),
-            )
-        return pool
+    async def speaker(self, url: Url, *, private: bool) -> Speaker:
+        """Return a connection to where this URL leads, which is the caller's until it is `returned`: one that is kept, or a new one.
 
-    async def close(self) -> None:
+        Args:
+            url: admitted.
+            private: whether it may lead to private addresses.
+
+        Raises:
+            Refused: it leads to an address that is not public.
+            Unreachable: it leads nowhere.
+            OSError: no connection can be had.
+        """
+        leads_to = (private, url.scheme, url.host, url.port)
+        speaker = self._kept(leads_to) or Speaker(await self._line(url, private=private), leads_to)
+        self._used.add(speaker)
+        return speaker
+
+    def returned(self, speaker: Speaker) -> None:
+        """Keep a connection for the next request that leads there, or close it when it is of no more use."""
+        self._used.discard(speaker)
+        if speaker.is_spent():
+            speaker.line.close()
+        else:
+            speaker.idle_since = asyncio.get_running_loop().time()
+            self._idle.append(speaker)
+
+    def close(self) -> None:
         """Close every connection; requests under way fail."""
-        while self._pools:
-            _, pool = self._pools.popitem()
-            await pool.aclose()
+        for speaker in (*self._idle, *self._used):
+            speaker.line.close()
+        self._idle.clear()
+
+    def _kept(self, leads_to: object) -> Speaker | None:
+        """Return the connection there that was used last, if one is kept. Otherwise see that there is room for another one."""
+        oldest = asyncio.get_running_loop().time() - self._bounds.idle
+        while self._idle and self._idle[0].idle_since < oldest:
+            self._idle.pop(0).line.close()
+        for speaker in reversed(self._idle):
+            if speaker.leads_to == leads_to:
+                self._idle.remove(speaker)
+                if speaker.line.is_quiet():
+                    return speaker
+                speaker.line.close()
+        if self._idle and len(self._idle) + len(self._used) >= self._bounds.connections:
+            self._idle.pop(0).line.close()
+        return None
+
+    async def _line(self, url: Url, *, private: bool) -> Line:
+        """Connect to one of the addresses that were judged, and to no other."""
+        addresses = (await judged_addresses(url.host, url.port, self._resolve, private=private))[:_ADDRESSES_TRIED]
+        tls = self._tls if url.scheme == "https" else None
+        for address in addresses[:-1]:
+            try:
+                async with asyncio.timeout(_PATIENCE):
+                    return await self._checked(address, url, tls)
+            except ssl.SSLError:
+                raise  # it is there, and the others would say the same
+            except OSError:
+                continue
+        return await self._checked(addresses[-1], url, tls)
+
+    async def _checked(self, address: str, url: Url, tls: ssl.SSLContext | None) -> Line:
+        line = await self._connect(address, url.port, tls, url.host)
+        if not line.peer or ip_address(line.peer) != ip_address(address):
+            line.close()
+            raise OSError("the connection does not lead to the address that was checked")
+        return line
 
 
 class SystemResolver:
@@ -140,80 +195,12 @@ async def judged_addresses(host: str, port: int, resolve: Resolve, *, private: b
 def verifying_context() -> ssl.SSLContext:
     """Return a context that verifies servers by the system's authorities, or by certifi's where the system has none."""
     context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
     paths = ssl.get_default_verify_paths()
     directory = Path(paths.capath) if paths.capath else None
     if not context.cert_store_stats()["x509_ca"] and not (directory is not None and any(directory.iterdir())):
         context.load_verify_locations(certifi.where())
     return context
-
-
-class _JudgedBackend(httpcore.AsyncNetworkBackend):
-    """Connects to the addresses that it has judged, and to no other."""
-
-    def __init__(self, resolve: Resolve, connector: httpcore.AsyncNetworkBackend, *, private: bool) -> None:
-        self._resolve = resolve
-        self._connector = connector
-        self._private = private
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        addresses = (await judged_addresses(host, port, self._resolve, private=self._private))[:_ADDRESSES_TRIED]
-        for address in addresses[:-1]:
-            try:
-                return await self._connect(address, port, timeout)
-            except (httpcore.ConnectError, httpcore.ConnectTimeout):
-                continue
-        return await self._connect(addresses[-1], port, timeout)
-
-    async def connect_unix_socket(
-        self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
-    ) -> httpcore.AsyncNetworkStream:
-        raise NotImplementedError("twists reach no unix sockets")
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-
-    async def _connect(self, address: str, port: int, timeout: float | None) -> httpcore.AsyncNetworkStream:
-        stream = await self._connector.connect_tcp(address, port, timeout)
-        peer = stream.get_extra_info("server_addr")
-        if peer is None or ip_address(peer[0]) != ip_address(address):
-            await stream.aclose()
-            raise httpcore.ConnectError("the connection does not lead to the address that was checked")
-        return _Connection(stream)
-
-
-class _Connection(httpcore.AsyncNetworkStream):
-    """A connection that is closed when its TLS handshake is cancelled, which httpcore's own leaves to the garbage collector."""
-
-    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
-        self._stream = stream
-
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return await self._stream.read(max_bytes, timeout)
-
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        await self._stream.write(buffer, timeout)
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
-    async def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore.AsyncNetworkStream:
-        try:
-            return await self._stream.start_tls(ssl_context, server_hostname, timeout)
-        except asyncio.CancelledError:
-            await self._stream.aclose()
-            raise
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)
 
 
 def _is_address(host: str) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-import httpcore
+import h11
 
 from ropewalk.egress.connections import Refused, Unreachable
 from ropewalk.egress.guard import not_public
@@ -29,7 +29,7 @@ def told(hop: Hop) -> Iterator[None]:
         yield
     except Refused as error:
         raise not_public(hop.url, str(error)) from None
-    except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, OSError) as error:
+    except (Unreachable, h11.ProtocolError, OSError) as error:
         why, remedy = explained(error, hop.url)
         raise NetworkError(f"{hop.method} {hop.url.shown} failed: {why}: {remedy}") from None
 
@@ -51,7 +51,9 @@ def explained(error: Exception, url: Url) -> tuple[str, str]:
             return os.strerror(cause.errno), _REMEDIES.get(cause.errno, _AGAIN).format(port=url.port)
     if isinstance(error, Unreachable):
         return str(error), _NO_NAME
-    if isinstance(error, httpcore.RemoteProtocolError):
+    if isinstance(error, h11.LocalProtocolError):
+        return str(error), _MALFORMED
+    if isinstance(error, h11.RemoteProtocolError):
         return str(error), _NO_HTTP.format(scheme=url.scheme, port=url.port)
     return str(error) or type(error).__name__, _AGAIN
 
@@ -75,6 +77,9 @@ _UNTRUSTED: Final = (
     "authorities that the system trusts (or to those in the file that SSL_CERT_FILE names)"
 )
 _NO_TLS: Final = "see whether the server speaks TLS on port {port}, and else ask for http:// (the URL says {scheme}://)"
+_MALFORMED: Final = (
+    "the request cannot be sent like that: see its headers, and whether its body has the length that they announce"
+)
 _NO_HTTP: Final = "see whether it is HTTP/1.1 that the server speaks on port {port}, and over {scheme}; if it does, it broke the answer off: try again later"
 
 _OTHER_NAME: Final = frozenset({62, 64})

@@ -12,11 +12,11 @@ import asyncio
 import math
 import ssl
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing, asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Protocol
 
-import httpcore
+import h11
 import msgspec
 from msgspec import Struct
 
@@ -25,13 +25,13 @@ from ropewalk.egress.connections import Bounds, Resolve, SystemResolver, Tenant,
 from ropewalk.egress.failures import told
 from ropewalk.egress.guard import Guard
 from ropewalk.egress.hops import REDIRECTS, Hop, Request, first_hop, redirected
+from ropewalk.egress.lines import Connect, connect
+from ropewalk.egress.speaking import Speaker
 from ropewalk.errors import FetchTimeout, InvalidValue, NetworkError
 from ropewalk.wire.messages import HttpAnswer
 
 if TYPE_CHECKING:
     from ropewalk.egress.patterns import Pattern
-
-_ABOUT_TO_SEND: Final = "http11.send_request_headers.started"
 
 
 def _as_it_is(hop: Hop) -> Hop:
@@ -82,14 +82,13 @@ class Exchange:
         headers: its headers in order, as they came; those of HTTP/1.1 framing among them.
     """
 
-    def __init__(self, hop: Hop, response: httpcore.Response, limit: int) -> None:
+    def __init__(self, hop: Hop, speaker: Speaker, head: h11.Response, limit: int) -> None:
         self.url = hop.url
-        self.status = response.status
-        details = cast("Mapping[str, bytes]", response.extensions)  # pyright: ignore[reportUnknownMemberType]  # httpcore's is half typed
-        self.reason = details.get("reason_phrase", b"")
-        self.headers: list[tuple[bytes, bytes]] = response.headers
+        self.status = head.status_code
+        self.reason = bytes(head.reason)
+        self.headers = head.headers.raw_items()
         self._hop = hop
-        self._response = response
+        self._speaker = speaker
         self._limit = limit
         self._blanking: Blanking | None = None
 
@@ -118,7 +117,7 @@ class Exchange:
         left = self._limit
         held = b""
         with told(self._hop):
-            async for chunk in self._response.aiter_stream():
+            async for chunk in self._speaker.body():
                 left -= len(chunk)
                 if left < 0:
                     raise too_large(self.url.shown, self._limit)
@@ -149,7 +148,7 @@ class Fetcher:
         private: patterns of URLs that may lead to private addresses, for twists that declare them too.
         bounds: sizes, times and counts.
         resolve: how names become addresses; the system's resolver unless given.
-        connector: what connects to addresses; the system's sockets unless given.
+        connect: how addresses are connected to; by the system's sockets unless given.
         tls: how servers are verified; by the system's authorities unless given.
     """
 
@@ -159,14 +158,14 @@ class Fetcher:
         private: Iterable[Pattern] = (),
         bounds: Bounds | None = None,
         resolve: Resolve | None = None,
-        connector: httpcore.AsyncNetworkBackend | None = None,
+        connect: Connect = connect,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.private = tuple(private)
         self._bounds = bounds or Bounds()
         self._system = SystemResolver()
         self._resolve = resolve or self._system
-        self._connector = connector or cast("httpcore.AsyncNetworkBackend", httpcore.AnyIOBackend())
+        self._connect = connect
         self._tls = tls
         self._tenants: OrderedDict[str, Tenant] = OrderedDict()
         self._sweeper: asyncio.Task[None] | None = None
@@ -184,7 +183,7 @@ class Fetcher:
             await asyncio.gather(self._sweeper, return_exceptions=True)
         while self._tenants:
             _, tenant = self._tenants.popitem()
-            await tenant.close()
+            tenant.close()
         self._system.stop()
 
     async def fetch(self, request: Request, asker: Asker) -> HttpAnswer:
@@ -235,13 +234,16 @@ class Fetcher:
     @asynccontextmanager
     async def _exchange(self, hop: Hop, asker: Asker, tenant: Tenant) -> AsyncGenerator[Exchange, None]:
         private = Guard(declared=asker.declared, private=self.private).admit(hop.url)
-        request = _to_core(asker.complete(hop), asker.about_to_send)
+        asked = asker.complete(hop)
         with told(hop):
-            response = await tenant.pool(private=private).handle_async_request(request)
+            speaker = await tenant.speaker(hop.url, private=private)
         try:
-            yield Exchange(hop, response, self._bounds.body)
+            asker.about_to_send()
+            with told(hop):
+                head = await speaker.ask(asked)
+            yield Exchange(hop, speaker, head, self._bounds.body)
         finally:
-            await response.aclose()
+            tenant.returned(speaker)
 
     # ── Tenants ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -251,7 +253,7 @@ class Fetcher:
         assert self._tls is not None, "start() comes first"
         tenant = self._tenants.get(asker.tenant)
         if tenant is None:
-            tenant = self._tenants[asker.tenant] = Tenant(self._resolve, self._connector, self._tls, self._bounds)
+            tenant = self._tenants[asker.tenant] = Tenant(self._resolve, self._connect, self._tls, self._bounds)
         self._tenants.move_to_end(asker.tenant)
         tenant.users += 1
         try:
@@ -271,7 +273,7 @@ class Fetcher:
                 unwanted = tenant.used_at <= oldest or len(self._tenants) > self._bounds.tenants
                 if unwanted and not tenant.users:
                     del self._tenants[name]
-                    await tenant.close()
+                    tenant.close()
 
 
 def _ready(blanking: Blanking, data: bytes) -> tuple[bytes, bytes]:
@@ -279,18 +281,3 @@ def _ready(blanking: Blanking, data: bytes) -> tuple[bytes, bytes]:
     data = blanking.blank(data)
     split = max(0, len(data) - blanking.longest + 1)
     return data[:split], data[split:]
-
-
-def _to_core(hop: Hop, about_to_send: Callable[[], None]) -> httpcore.Request:
-    async def trace(event: str, _: dict[str, Any]) -> None:
-        if event == _ABOUT_TO_SEND:
-            about_to_send()
-
-    url = hop.url
-    return httpcore.Request(
-        hop.method,
-        httpcore.URL(scheme=url.scheme.encode(), host=url.host.encode(), port=url.port, target=url.target.encode("ascii")),
-        headers=hop.wire_headers(),
-        content=hop.body,
-        extensions={"trace": trace},
-    )
