@@ -12,6 +12,7 @@ import pytest_asyncio
 from ropewalk.sandbox.source import ForkSource
 from ropewalk.storage.records import Execution
 from tests.badinput.aftermath import BENIGN
+from tests.harness.lateness import held_up
 from tests.harness.runtime import Runtime, open_runtime
 
 GREEDY = Path(__file__).parent / "twists" / "greedy.py"
@@ -23,6 +24,8 @@ class Trial:
 
     runtime: Runtime
     beside: str
+    held_up: float = 0.0
+    """Seconds by which the machine made the host late while the last one was ended."""
 
     async def greedy(self, limits: str = "") -> str:
         """Return a new instance of the greedy twist, with these limits of its own: `cpu=0.5, memory=64 * MIB`."""
@@ -31,7 +34,9 @@ class Trial:
     async def ended(self, instance: str, method: str, *args: object) -> Execution:
         """Have a method ended by a limit: nothing of it is kept, and the instance and another go on. Returns the execution."""
         before = await self.runtime.keys(instance)
-        execution = await self.runtime.finish(await self.runtime.queue(instance, method, *args))
+        with held_up() as late:
+            execution = await self.runtime.finish(await self.runtime.queue(instance, method, *args))
+        self.held_up = late.seconds
         assert execution.status == "failed", execution.result
         assert await self.runtime.keys(instance) == before
         await self.goes_on(instance)
