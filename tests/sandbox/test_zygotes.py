@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
@@ -44,6 +45,15 @@ async def test_what_a_module_raises_is_told(bench: Bench) -> None:
     assert refused.type == "ValueError"
     assert "not today" in refused.message
     assert "module.py" in refused.traceback
+
+
+async def test_a_fork_has_few_areas_of_each_library_to_copy(bench: Bench) -> None:
+    process = await bench.source.take(bench.twist("return 1"))
+    with open(f"/proc/{process.pid}/maps", encoding="utf-8") as maps:
+        areas = Counter(path for path in (line.split()[-1] for line in maps) if ".so" in path)
+    process.kill()
+    assert len(areas) > 10
+    assert areas.total() < 2.5 * len(areas), areas
 
 
 async def test_a_bundle_that_is_not_there_is_no_fault_of_the_authors(bench: Bench) -> None:

@@ -63,7 +63,6 @@ _LANDLOCK_CONNECT_TCP: Final = 0x2
 _LANDLOCK_FOR_FILES: Final = 0x1 | 0x2 | 0x4 | 0x4000 | 0x8000
 _CAPABILITY_VERSION_3: Final = 0x2008_0522
 _LAST_CAPABILITY: Final = 63
-_MADV_COLLAPSE: Final = 25
 _TOP: Final = 0xFFFF_FFFF
 
 # PyDLL keeps the interpreter's lock during a call. That is what makes `clone` safe to call from Python: the child finds the lock held by
@@ -71,6 +70,7 @@ _TOP: Final = 0xFFFF_FFFF
 _libc: Final = ctypes.PyDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 _libc.syscall.argtypes = [ctypes.c_long] * 6
+_libc.dlopen.restype = ctypes.c_void_p
 _libc.prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
 
 
@@ -129,10 +129,16 @@ def die_with_parent(signal: int) -> None:
     _prctl("set the parent-death signal", _PR_SET_PDEATHSIG, signal)
 
 
-def collapse(start: int, length: int) -> None:
-    """Back a range of memory with huge pages where the kernel can, now."""
+def program_handle() -> int | None:
+    """Return what `dlopen` says of the program itself."""
+    handle: int | None = _libc.dlopen(None, os.RTLD_NOW)
+    return handle
+
+
+def protect(start: int, length: int, protection: int) -> None:
+    """Say what may be done with a range of memory, in whole pages, as PROT_ bits."""
     address, size = ctypes.c_void_p(start), ctypes.c_size_t(length)
-    _checked(_libc.madvise(address, size, _MADV_COLLAPSE), f"collapse {length:,} bytes")
+    _checked(_libc.mprotect(address, size, protection), f"protect {length:,} bytes")
 
 
 # ── Network ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -11,7 +11,6 @@ and takes everything with it: as the first process of its namespace, or of its p
 from __future__ import annotations
 
 import contextlib
-import gc
 import importlib
 import os
 import select
@@ -24,7 +23,7 @@ from typing import Final, NoReturn
 
 import msgspec
 
-from ropewalk.guest import kernel, zygote
+from ropewalk.guest import kernel, libraries, zygote
 from ropewalk.wire.control import CONTROL_LIMIT, Exit, Exits, Ready, RootCommand, RootReport, Spawn, Spawned, Sweep
 from ropewalk.wire.plan import CONTROL_FD, QUEUE_FD, Confinement, decode_plan
 
@@ -42,8 +41,6 @@ _REAPING_INTERVAL: Final = 0.1
 _MOST_EXITS: Final = 1000
 """Most exits in one packet, so that it stays below `CONTROL_LIMIT`."""
 
-_LARGE_PAGE: Final = 2 * 1024 * 1024
-
 _ANCILLARY: Final = socket.CMSG_SPACE(struct.calcsize("ii"))
 
 
@@ -60,18 +57,7 @@ def warm() -> None:
     with contextlib.suppress(zoneinfo.ZoneInfoNotFoundError):  # where the machine has no table of zones, authors find none either
         zoneinfo.ZoneInfo("UTC")
     importlib.import_module("ropewalk.guest.rehearsal").rehearse()
-    use_large_pages()
     zygote.settle_heap()
-
-
-def use_large_pages() -> None:
-    """Back the heap with large pages where its blocks allow it: forks then share, and exits give back, hundreds of pages at a time."""
-    gc.collect()
-    for block in {id(one) // _LARGE_PAGE for one in gc.get_objects()}:
-        try:
-            kernel.collapse(block * _LARGE_PAGE, _LARGE_PAGE)
-        except OSError:
-            pass  # not all of the block is heap, or the kernel is older than 6.1
 
 
 def main() -> NoReturn:
@@ -82,6 +68,7 @@ def main() -> NoReturn:
     os.dup2(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC), 0)
     kernel.close_from(CONTROL_FD + 1)
     warm()
+    libraries.join()
     supervisor = Supervisor(socket.socket(fileno=CONTROL_FD), plan.confinement, plan.networked or plan.confinement)
     supervisor.serve()
     # All that runs here. The first of a pid namespace is spared, and takes the others along as it ends.
