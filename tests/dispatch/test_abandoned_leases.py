@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ropewalk.service.auditing import audit
 from ropewalk.storage.records import Settled, Settlement
 from tests.harness.runtime import Runtime
 
@@ -34,4 +35,4 @@ async def test_a_lease_that_nothing_uses_is_given_up(runtime: Runtime, monkeypat
     finished = await runtime.finish(execution)
     assert (finished.status, finished.lost, finished.tries) == ("succeeded", 1, 1)
     assert await runtime.get(instance, "count") == 1
-    assert [finding.name for finding in await runtime.service.audit(repair=False)] == []
+    assert [finding.name for finding in await audit(runtime.service, repair=False)] == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ropewalk.service.auditing import audit
 from tests.harness.runtime import Runtime
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -45,7 +46,7 @@ async def test_an_audit_that_repairs_all_the_time_never_has_anything_to_repair(r
         await runtime.queue(instance, "begin", 14)
     audits = 0
     while (load := await runtime.storage.workload()).ready or load.running or load.backing_off or load.next_wake is not None:
-        assert await runtime.service.audit(repair=True) == []
+        assert await audit(runtime.service, repair=True) == []
         audits += 1
         if audits == 5:
             await runtime.deploy(SOURCE.replace("VERSION", "2"), name=twist)
@@ -53,4 +54,4 @@ async def test_an_audit_that_repairs_all_the_time_never_has_anything_to_repair(r
             await runtime.service.deactivate(instances[3])
     assert audits > 10
     await runtime.drain()
-    assert await runtime.service.audit(repair=True) == []
+    assert await audit(runtime.service, repair=True) == []

@@ -74,6 +74,18 @@ def test_a_deploy_killed_before_it_offered_its_version_is_finished_by_the_next_n
     assert_all_in(cli, 2)
 
 
+def test_a_deploy_killed_before_it_offered_its_version_is_finished_by_doctor_where_no_node_runs(tmp_path: Path) -> None:
+    cli = opened(tmp_path)
+    cli.json("deploy", cli.write(COUNTS.format(change=1), "counts.py"))
+    undo_offers(cli)
+    looked = cli.run("doctor", "--no-repair", "--json")
+    assert (looked.code, [one["name"] for one in looked.value["database"]["findings"]]) == (1, ["rollout_unfinished"])
+    (found,) = cli.json("doctor")["database"]["findings"]
+    assert (found["name"], found["repaired"]) == ("rollout_unfinished", True)
+    cli.json("drain", "--until-idle")
+    assert_all_in(cli, 2)
+
+
 def undo_offers(cli: Cli) -> None:
     """Have the database be as a deploy leaves it that is killed right after it has stored its version."""
     import apsw  # what the storage itself uses: a second SQLite would not know of its locks

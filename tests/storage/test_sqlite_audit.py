@@ -146,6 +146,80 @@ BREAKS: dict[str, tuple[str, str, list[str]]] = {
     "wrong bytes of pending": ("UPDATE instances SET pending_bytes = 70", "wrong_pending_bytes", ["ready"]),
     "wrong bytes in the store": ("UPDATE instances SET store_bytes = 70", "wrong_store_bytes", ["ready"]),
     "a wrong count of callbacks": ("UPDATE instances SET callbacks = 70", "wrong_callbacks", ["ready"]),
+    "a rank that is none": ("UPDATE executions SET rank = 9 WHERE id = 'ready'", "wrong_rank", ["ready"]),
+    "an activate among ordinary events": (
+        "UPDATE instances SET status = 'activating'; UPDATE executions SET trigger = 'activate', rank = 4 WHERE id = 'ready'",
+        "wrong_rank",
+        ["ready"],
+    ),
+    "an execution's status that is none": (
+        "UPDATE executions SET status = 'paused' WHERE id = 'ready'",
+        "unknown_execution_status",
+        ["ready"],
+    ),
+    "queued, and to be forgotten": ("UPDATE executions SET finished_at = 5 WHERE id = 'ready'", "waiting_but_over", ["ready"]),
+    "over, and never to be forgotten": ("UPDATE executions SET finished_at = NULL WHERE n = 1", "over_without_end", ["ready"]),
+    "an event that got lost": ("UPDATE executions SET event = NULL WHERE id = 'ready'", "execution_without_arguments", []),
+    "a request that got lost": (
+        "UPDATE executions SET trigger = 'webhook' WHERE id = 'ready'",
+        "execution_without_arguments",
+        [],
+    ),
+    "a delivery without its execution": (
+        "INSERT INTO deliveries (execution, instance, webhook, delivery, received_at, size) VALUES (999, 'i1', 'w', 'd', 1, 5)",
+        "delivery_without_execution",
+        ["ready"],
+    ),
+    "a delivery without its request": (
+        "INSERT INTO deliveries (execution, instance, webhook, delivery, received_at, size) VALUES (1, 'i1', 'w', 'd', 1, 5)",
+        "delivery_without_request",
+        ["ready"],
+    ),
+    "suspended while it is deactivated": (
+        """UPDATE executions SET trigger = 'deactivate', rank = 0, method = 'deactivate' WHERE id = 'ready';
+        UPDATE instances SET status = 'deactivating', offered = 9223372036854775807, wake_at = NULL,
+            suspension = CAST('{"reason": "why", "since": 1}' AS BLOB)""",
+        "deactivation_suspended",
+        ["deactivate"],
+    ),
+    "offered new versions while it is deactivated": (
+        "UPDATE instances SET status = 'deactivating'",
+        "offered_while_leaving",
+        ["deactivate"],
+    ),
+    "failed, and nothing to retry": (
+        "UPDATE instances SET status = 'failed'; DELETE FROM executions WHERE trigger = 'activate'",
+        "failed_without_activate",
+        ["activate", "ready"],
+    ),
+    "failed, though activated": ("UPDATE instances SET status = 'failed'", "failed_without_activate", ["ready"]),
+    "failed, while it is activated": (
+        "UPDATE instances SET status = 'failed'; UPDATE executions SET trigger = 'activate', rank = 1 WHERE id = 'ready'",
+        "failed_without_activate",
+        ["ready"],
+    ),
+    "a target that it is in": (
+        "UPDATE instances SET target_version = 1; UPDATE executions SET trigger = 'upgrade', rank = 1 WHERE id = 'ready'",
+        "target_not_newer",
+        [],
+    ),
+    "offered less than it has": ("UPDATE instances SET offered = 0", "offered_out_of_order", ["ready"]),
+    "a grant awaited of what it has": ("UPDATE instances SET awaiting = 1", "offered_out_of_order", ["ready"]),
+    "a grant given by half": ("UPDATE instances SET awaiting = 2, offered = 2, granted = 2", "offered_out_of_order", ["ready"]),
+    "a priority that is not there": ("UPDATE instances SET priority = 'none'", "instance_without_priority", ["ready"]),
+    "no priority at all": ("DELETE FROM priorities", "no_root_priority", ["ready"]),
+    "a root below itself": ("UPDATE priorities SET parent = id", "root_priority_below_another", ["ready"]),
+    "priorities below each other": (
+        "INSERT INTO priorities (id, title, parent) VALUES ('p', 'P', 'q'), ('q', 'Q', 'p')",
+        "priority_without_parent",
+        ["ready"],
+    ),
+    "what the owner was told": ("INSERT INTO owners_notes VALUES ('i1', 'a', 1, x'5b')", "unreadable_note", ["ready"]),
+    "no count of turns": ("DELETE FROM counters", "turns_given_twice", ["ready"]),
+    "a count of turns that was set back": ("UPDATE counters SET value = 0", "turns_given_twice", ["ready"]),
+    "a twist without versions": ("INSERT INTO twists VALUES ('t2', 'empty', 3, 1)", "twist_without_version", ["ready"]),
+    "a key of no instance": ("INSERT INTO data_keys VALUES ('none', 'm', x'00')", "rows_without_instance", ["ready"]),
+    "values of no instance": ("INSERT INTO store VALUES ('none', '', 'k', NULL, 2, x'31')", "rows_without_instance", ["ready"]),
     "wrong bytes of records": ("UPDATE instances SET record_bytes = 70", "wrong_record_bytes", ["ready"]),
 }
 """What is done to the database, the name under which it has to be found, and what of the instance is ready once it is mended."""
@@ -185,6 +259,12 @@ async def gone(scene: Scene) -> None:
         ("UPDATE executions SET status = 'running' WHERE n = 1", "pending_after_deactivation"),
         ("UPDATE executions SET status = 'queued', due = 5 WHERE n = 1", "pending_after_deactivation"),
         ("UPDATE instances SET wake_at = 0", "deactivated_but_scheduled"),
+        ("INSERT INTO data_keys VALUES ('i1', 'm', x'00')", "secrets_after_deactivation"),
+        ("INSERT INTO secrets VALUES ('i1', x'00')", "secrets_after_deactivation"),
+        (
+            "INSERT INTO deliveries (execution, instance, webhook, received_at, size) VALUES (1, 'i1', 'w', 1, 0)",
+            "leftovers_after_erasure",
+        ),
     ],
 )
 async def test_what_is_left_of_a_deactivated_instance_is_named_and_removed(
@@ -225,6 +305,40 @@ async def test_a_version_without_files_is_named_and_told_how_to_mend(scene: Scen
     assert (found.name, found.repaired, found.remedy) == ("version_without_files", False, "deploy the same files again")
     await scene.storage.keep_bundle("b1", {"twist.py": b"b1"})
     assert await scene.problems() == []
+
+
+async def test_a_version_whose_manifest_cannot_be_read_is_named(scene: Scene, tmp_path: Path) -> None:
+    await furnish(scene)
+    damage(tmp_path, "UPDATE versions SET manifest = CAST('{' || manifest AS BLOB)")
+    (found,) = await scene.storage.audit(scene.clock.now(), repair=True)
+    assert (found.name, found.repaired) == ("unreadable_manifest", False)
+    damage(tmp_path, "UPDATE versions SET manifest = CAST(substr(CAST(manifest AS TEXT), 2) AS BLOB)")
+
+
+async def test_a_twist_that_lost_its_versions_is_deployed_again(scene: Scene, tmp_path: Path) -> None:
+    await furnish(scene)
+    damage(tmp_path, "DELETE FROM versions")
+    found = await scene.storage.audit(scene.clock.now(), repair=True)
+    assert {one.name for one in found if not one.repaired} == {"twist_without_version", "missing_version"}
+    assert (await scene.deploy("b2")).number == 2
+    await scene.storage.audit(scene.clock.now(), repair=True)
+    assert await scene.problems() == []
+    assert await scene.run_all() == ["upgrade", "ready"]
+
+
+async def test_a_lease_on_another_instances_execution_is_ended(scene: Scene, tmp_path: Path) -> None:
+    await furnish(scene)
+    await scene.active("i2")
+    await scene.claim("i1")
+    damage(
+        tmp_path,
+        """UPDATE instances SET wake_at = NULL, running = (SELECT running FROM instances WHERE id = 'i1'), node = 'node-1'
+        WHERE id = 'i2'; UPDATE instances SET running = NULL, node = NULL WHERE id = 'i1'""",
+    )
+    found = await scene.storage.audit(scene.clock.now(), repair=True)
+    assert {(one.name, one.instance) for one in found} >= {("lease_without_execution", "i2"), ("running_without_lease", "i1")}
+    assert await scene.problems() == []
+    assert await scene.run_all() == ["ready"]
 
 
 async def test_files_without_a_version_are_a_deploy_under_way(scene: Scene) -> None:
@@ -308,6 +422,16 @@ async def test_what_recurs_and_lost_its_next_run_goes_on(scene: Scene, tmp_path:
     assert all(one.repaired for one in found)
     scene.clock.move(120)
     assert len(await scene.run_all()) == 1
+
+
+async def test_what_recurs_at_times_that_cannot_be_read_recurs_no_more(scene: Scene, tmp_path: Path) -> None:
+    await scene.active()
+    await ask(scene, recurs(scene))
+    damage(tmp_path, "UPDATE recurring SET recurrence = x'5b'")
+    found = await scene.storage.audit(scene.clock.now(), repair=True)
+    assert ("unreadable_recurrence", True) in [(one.name, one.repaired) for one in found]
+    assert await scene.storage.recurring() == []
+    assert await scene.problems() == []
 
 
 async def test_a_schedule_that_a_version_declares_and_that_got_lost_is_set_up_again(scene: Scene, tmp_path: Path) -> None:

@@ -109,12 +109,13 @@ async def _database(state: State, *, repair: bool) -> Shape:
     from msgspec import to_builtins
 
     from ropewalk.service.actions import hold_of
+    from ropewalk.service.auditing import audit
     from ropewalk.storage.interface import StorageError
 
     path = str(state.settings.database_path.absolute())
     try:
         async with state.service() as service:
-            found = await service.audit(repair=repair)
+            found = await audit(service, repair=repair)
             held = [hold for instance in await service.storage.instances() if (hold := hold_of(instance)) is not None]
             service.ring()
     except StorageError as error:

@@ -19,6 +19,7 @@ from ropewalk.errors import InvalidValue
 from ropewalk.service.deploying import check_options
 from ropewalk.service.options import Chosen, Given, choose
 from ropewalk.storage.records import Instance, NewExecution, NewOptions, Rank, Version
+from ropewalk.vault.errors import Tampered
 from ropewalk.vault.redaction import HIDDEN
 from ropewalk.wire.control import Manifest, OptionField
 from ropewalk.wire.messages import Target
@@ -68,7 +69,7 @@ async def change(service: Service, instance: Instance, given: Mapping[str, Given
         DoesNotApply: somebody else has changed them meanwhile.
     """
     version = await _version(service, instance)
-    before = await chosen_of(service.storage, service.vault, instance)
+    before = await _before(service, instance)
     fields = await _fields(service, version)
     after = choose(fields, given, _without(before, reset, fields))
     if after == before:
@@ -90,6 +91,14 @@ async def change(service: Service, instance: Instance, given: Mapping[str, Given
     )
     service.ring()
     return None if hook is None else hook.id
+
+
+async def _before(service: Service, instance: Instance) -> Chosen:
+    """Return what an instance was given. Secrets that do not open any more are as if they were not: they can be given again."""
+    try:
+        return await chosen_of(service.storage, service.vault, instance)
+    except Tampered:
+        return Chosen(msgspec.json.decode(instance.options))
 
 
 async def _version(service: Service, instance: Instance) -> Version:

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from ropewalk.answers.secrets import seal_secrets
 from ropewalk.answers.tasks import new_id
-from ropewalk.clock import Clock, SystemClock, boot_id
+from ropewalk.clock import Clock, SystemClock
 from ropewalk.errors import NotFound
 from ropewalk.sandbox.interface import Image, Source
 from ropewalk.service import bundles, doorbell, packages
@@ -23,7 +23,7 @@ from ropewalk.service.changing import chosen_of
 from ropewalk.service.config import Settings
 from ropewalk.service.deploying import Deployed, How, check_manifest, check_options, permissions
 from ropewalk.service.gate import BreaksLive, breakages
-from ropewalk.service.membership import is_expired, live_nodes
+from ropewalk.service.membership import live_nodes
 from ropewalk.service.options import Chosen
 from ropewalk.service.packages import Tell, Trees
 from ropewalk.service.rolling_out import RolledOut, RollOut
@@ -33,7 +33,6 @@ from ropewalk.storage.pace import Pace
 from ropewalk.storage.records import (
     Delivery,
     Execution,
-    Finding,
     Instance,
     NewExecution,
     NewInstance,
@@ -131,12 +130,6 @@ class Service:
     def has_live_node(self) -> bool:
         """Whether some node, in any process, runs this database's executions now."""
         return bool(live_nodes(self.nodes_directory))
-
-    async def audit(self, *, repair: bool) -> list[Finding]:
-        """Find what is stuck in the database, leases that are over included, and mend it when `repair` is true."""
-        boot = boot_id()
-        dead = [node for node in await self.storage.nodes() if is_expired(node, boot, self.clock)]
-        return await self.storage.audit(self.clock.now(), repair=repair, dead=dead)
 
     async def materialise(self, digest: str) -> None:
         """Lay a stored bundle's files out for the sandbox, unless they are there.

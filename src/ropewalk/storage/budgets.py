@@ -195,5 +195,8 @@ def write_suspension(suspension: Suspension | None) -> Json | None:
 
 
 def read_suspension(kept: Json | None) -> Suspension | None:
-    """Return the suspension that was kept."""
-    return None if kept is None else _read_suspension(kept)
+    """Return the suspension that was kept; what cannot be read is one without a reason, which the audit gives it."""
+    try:
+        return None if kept is None else _read_suspension(kept)
+    except msgspec.MsgspecError:
+        return Suspension(reason="", since=0)

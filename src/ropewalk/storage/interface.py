@@ -48,6 +48,7 @@ from ropewalk.storage.records import (
     Part,
     Progress,
     Recurring,
+    Sealed,
     Settled,
     Settlement,
     StorageStats,
@@ -232,6 +233,10 @@ class Storage(Protocol):
 
         Raises UnknownInstance, DoesNotApply (another master key than the one that wrapped it is in force).
         """
+        ...
+
+    async def sealed(self, after: str, limit: int) -> list[Sealed]:
+        """What is sealed of up to `limit` instances, those after an id, by id."""
         ...
 
     async def data_keys(self, *, other_than: str, limit: int) -> list[DataKey]:

@@ -173,6 +173,22 @@ class DataKey(Kept, frozen=True, kw_only=True):
     wrapped: bytes
 
 
+class Sealed(Kept, frozen=True, kw_only=True):
+    """What is sealed of an instance.
+
+    Attributes:
+        instance: the instance.
+        key: its wrapped data key, None when it has none.
+        options: its secret options, None when it has none.
+        webhooks: whether webhooks of its have signing secrets.
+    """
+
+    instance: str
+    key: bytes | None
+    options: bytes | None
+    webhooks: bool
+
+
 class NewInstance(Kept, frozen=True, kw_only=True):
     """An activation: the instance and, in the same transaction, its `activate` execution.
 

@@ -148,6 +148,15 @@ class Masters:
         finally:
             os.close(folder)
 
+    @property
+    def are_changing(self) -> bool:
+        """Whether another process is `alone` with the file."""
+        try:
+            with self.alone():
+                return False
+        except KeyRefused:
+            return True
+
     def add(self) -> MasterKey:
         """Put a new key before the others in the file, and return it."""
         text = new_text()

@@ -50,6 +50,15 @@ async def rotate(storage: Storage, masters: Masters, progress: Callable[[int], N
         return await _rotate(storage, masters, progress)
 
 
+async def is_unfinished(storage: Storage, masters: Masters) -> bool:
+    """Whether a rotation was begun and not ended, and none is under way now. Raises KeyRefused when the file cannot be used."""
+    in_force = await storage.master_key()
+    if in_force is None:
+        return False
+    begun = bool(await storage.data_keys(other_than=in_force, limit=1)) or (masters.in_file and len(masters.texts()) > 1)
+    return begun and not masters.are_changing
+
+
 async def _rotate(storage: Storage, masters: Masters, progress: Callable[[int], None]) -> Rotated:
     before = await storage.master_key()
     if before is not None:

@@ -69,7 +69,7 @@ class Vault:
         found = self._sealers.pop(instance, None)
         if found is None:
             wrapped = await self._storage.data_key(instance) or await self._give_key(instance)
-            found = self._opened(instance, wrapped)
+            found = self.opened(instance, wrapped)
         self._remember(instance, found)
         return found
 
@@ -101,7 +101,8 @@ class Vault:
             in_force = await self._storage.adopt_master_key(self._masters.first().id, instead_of=None)
         return self._masters.find(in_force)
 
-    def _opened(self, instance: str, wrapped: bytes) -> Sealer:
+    def opened(self, instance: str, wrapped: bytes) -> Sealer:
+        """Return what seals and opens with an instance's data key. Raises KeyMissing, KeyRefused, Tampered."""
         master = self._masters.find(wrapped_by(wrapped))
         return Sealer(instance, unwrap(master.cipher, wrapped, [instance]))
 

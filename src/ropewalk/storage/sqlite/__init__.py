@@ -7,7 +7,7 @@ scheduling   what of an instance runs next and when: used by every verb below
 budgeting    what starting it costs the instance: asked by scheduling
 claiming, settling, effects, executions, lifecycle, nodes, deploying, workspace, values, upkeep    verbs, by topic
 reading      questions
-audit, instance_checks    what must always hold, checked on a live database
+audit, checks/    what must always hold, checked on a live database
 logs         log lines, beside their executions
 connection, filesystem, migrations, schema/, errors    opening the file
 """

@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from ropewalk.storage.interface import StorageUnusable
 from ropewalk.storage.records import NewVersion, Twist, Version
 from ropewalk.storage.sqlite.committer import Transaction
 from ropewalk.storage.sqlite.driver import Row
@@ -28,9 +29,13 @@ _decode_manifest = msgspec.json.Decoder(Manifest).decode
 
 
 def version_record(row: Row) -> Version:
-    """Return the version whose `VERSION` columns `row` is."""
+    """Return the version whose `VERSION` columns `row` is. Raises StorageUnusable when its manifest is damaged."""
     twist, number, bundle, module, created_at, manifest, grants = row
-    decoded = _decode_manifest(manifest)
+    try:
+        decoded = _decode_manifest(manifest)
+    except msgspec.MsgspecError as error:
+        what = f"what version {number} of twist {twist} declares cannot be read ({error})"
+        raise StorageUnusable(f"{what}: restore the database from a backup") from None
     return Version(
         twist=twist, number=number, bundle=bundle, module=module, manifest=decoded, created_at=created_at, grants=bool(grants)
     )
@@ -47,7 +52,10 @@ def deploy(tx: Transaction, new: NewVersion) -> Version:
     if twist is None:
         id_ = tx.value("INSERT INTO twists VALUES (lower(hex(randomblob(16))), ?, 0, ?) RETURNING id", (new.name, new.at))
         return _add_version(tx, id_, 1, new)
-    latest = version_record(tx.rows(_LATEST, (twist[0],))[0])
+    row = tx.row(_LATEST, (twist[0],))
+    if row is None:
+        return _add_version(tx, twist[0], twist[2] + 1, new)
+    latest = version_record(row)
     if (latest.bundle, latest.module, latest.manifest) == (new.bundle, new.module, new.manifest):
         return latest
     return _add_version(tx, twist[0], latest.number + 1, new)

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from ropewalk.storage.interface import DoesNotApply
-from ropewalk.storage.records import DataKey
+from ropewalk.storage.records import DataKey, Sealed
 from ropewalk.storage.sqlite.committer import Transaction
+from ropewalk.storage.sqlite.driver import Row
 from ropewalk.storage.sqlite.scheduling import load
 
 MASTER_KEY: Final = "SELECT id FROM master_key"
@@ -19,8 +20,23 @@ DATA_KEYS: Final = """
     LIMIT ?2
     """
 
+SEALED_OF: Final = """
+    SELECT * FROM (
+        SELECT i.id AS instance, (SELECT wrapped FROM data_keys WHERE instance = i.id) AS key,
+            (SELECT sealed FROM secrets WHERE instance = i.id) AS options,
+            EXISTS (SELECT 1 FROM webhooks WHERE instance = i.id AND secret IS NOT NULL) AS hooks
+        FROM instances i WHERE i.status NOT IN ('gone', 'erased')
+    ) WHERE instance > ? AND (key IS NOT NULL OR options IS NOT NULL OR hooks) ORDER BY instance LIMIT ?
+    """
+
 _KEEP: Final = "INSERT INTO data_keys (instance, master, wrapped) VALUES (?, ?, ?) ON CONFLICT (instance) DO NOTHING"
 _REWRAP: Final = "UPDATE data_keys SET master = ?, wrapped = ? WHERE instance = ? AND wrapped = ?"
+
+
+def sealed_record(row: Row) -> Sealed:
+    """Return what a row of `SEALED_OF` says is sealed."""
+    instance, key, options, webhooks = row
+    return Sealed(instance=instance, key=key, options=options, webhooks=bool(webhooks))
 
 
 def adopt_master_key(tx: Transaction, new: str, instead_of: str | None) -> str:

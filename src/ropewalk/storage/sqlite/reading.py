@@ -32,6 +32,7 @@ from ropewalk.storage.records import (
     OwnedActivity,
     Progress,
     Recurring,
+    Sealed,
     Twist,
     Usage,
     Use,
@@ -45,7 +46,7 @@ from ropewalk.storage.sqlite.deliveries import DELIVERIES, ONE_DELIVERY, deliver
 from ropewalk.storage.sqlite.deploying import TWIST, VERSION, twist_record, version_record
 from ropewalk.storage.sqlite.driver import Connection, Row
 from ropewalk.storage.sqlite.errors import translate
-from ropewalk.storage.sqlite.keys import DATA_KEY, DATA_KEYS, MASTER_KEY
+from ropewalk.storage.sqlite.keys import DATA_KEY, DATA_KEYS, MASTER_KEY, SEALED_OF, sealed_record
 from ropewalk.storage.sqlite.options import SEALED
 from ropewalk.storage.sqlite.prefixes import after_prefix
 from ropewalk.storage.sqlite.recording import RECORD, RECORDED
@@ -150,6 +151,10 @@ class Reader:
         """An instance's wrapped data key."""
         row = self._row(DATA_KEY, (instance,))
         return None if row is None else row[0]
+
+    def sealed(self, after: str, limit: int) -> list[Sealed]:
+        """What is sealed of instances, by id."""
+        return [sealed_record(row) for row in self._rows(SEALED_OF, (after, limit))]
 
     def data_keys(self, other_than: str, limit: int) -> list[DataKey]:
         """Data keys that are wrapped by another master key."""

@@ -96,8 +96,13 @@ def save(tx: Transaction, state: InstanceState, at: Micros) -> None:
         ),
     )
     if state.status == "gone":
-        for statement in _DESTROY:
-            tx.run(statement, (state.id,))
+        destroy_secrets(tx, state.id)
+
+
+def destroy_secrets(tx: Transaction, instance: str) -> None:
+    """Remove an instance's key, and with it whatever was sealed, and its secret options."""
+    for statement in _DESTROY:
+        tx.run(statement, (instance,))
 
 
 # ── What may run next, and when ───────────────────────────────────────────────────────────────────────────────────────────────

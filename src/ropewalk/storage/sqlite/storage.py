@@ -40,6 +40,7 @@ from ropewalk.storage.records import (
     Part,
     Progress,
     Recurring,
+    Sealed,
     Settled,
     Settlement,
     StorageLimits,
@@ -202,6 +203,10 @@ class SqliteStorage:
     async def keep_data_key(self, key: DataKey) -> bytes:
         """Give an instance its data key."""
         return await self._write(lambda tx: keys.keep_data_key(tx, key))
+
+    async def sealed(self, after: str, limit: int) -> list[Sealed]:
+        """What is sealed of instances."""
+        return self._read.sealed(after, limit)
 
     async def data_keys(self, *, other_than: str, limit: int) -> list[DataKey]:
         """Data keys that are wrapped by another master key."""
