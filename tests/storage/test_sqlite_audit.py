@@ -161,7 +161,8 @@ BREAKS: dict[str, tuple[str, str, list[str]]] = {
     "over, and never to be forgotten": ("UPDATE executions SET finished_at = NULL WHERE n = 1", "over_without_end", ["ready"]),
     "an event that got lost": ("UPDATE executions SET event = NULL WHERE id = 'ready'", "execution_without_arguments", []),
     "a request that got lost": (
-        "UPDATE executions SET trigger = 'webhook' WHERE id = 'ready'",
+        """UPDATE executions SET trigger = 'webhook' WHERE id = 'ready'; INSERT INTO deliveries (execution, instance, webhook, received_at, size)
+        SELECT n, 'i1', 'w', 1, 5 FROM executions WHERE id = 'ready'""",
         "execution_without_arguments",
         [],
     ),

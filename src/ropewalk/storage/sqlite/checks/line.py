@@ -17,7 +17,7 @@ from ropewalk.storage.sqlite.scheduling import WAITING
 
 _ARGUMENTS_LOST: Final = """
     ((e.arguments IS NULL OR e.event IS NULL) AND NOT EXISTS (SELECT 1 FROM payloads WHERE execution = e.n))
-    OR (e.trigger = 'webhook' AND e.event = x'5b5d')
+    OR (e.trigger = 'webhook' AND e.event = x'5b5d' AND EXISTS (SELECT 1 FROM deliveries WHERE execution = e.n AND size > 0))
     """
 
 _MISPLACED: Final = """
@@ -84,6 +84,7 @@ def _waiting(scene: Scene, stray: _Stray) -> Iterator[Fault]:
     def end() -> None:
         tx.run("UPDATE executions SET arguments = ?, event = ? WHERE n = ?", (b"[[],{}]", b"[]", stray.number))
         tx.run(_DEAD, (scene.at, error_text(_LOST_ARGUMENTS), stray.number))
+        tx.run("UPDATE deliveries SET size = 0, place = 0 WHERE execution = ?", (stray.number,))
         state.held = None if state.held == stray.number else state.held
 
     if stray.lost:
