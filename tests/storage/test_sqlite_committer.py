@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
+import apsw
 import pytest
 
 from ropewalk.storage.interface import DoesNotApply, Fenced, StorageError, StorageFull, StorageUnavailable
 from ropewalk.storage.records import StorageLimits
-from ropewalk.storage.sqlite import committer as committer_module
-from ropewalk.storage.sqlite.committer import CHECKPOINT_PAGES, GROUP, Committer, Transaction, Verb
+from ropewalk.storage.sqlite import checkpoints, committer as committer_module
+from ropewalk.storage.sqlite.committer import GROUP, Committer, Transaction, Verb
 from ropewalk.storage.sqlite.connection import open_database, open_reader
 from ropewalk.storage.sqlite.driver import Connection, connect
 
@@ -207,23 +208,44 @@ async def test_closing_commits_what_is_queued(writer: Connection, path: Path) ->
         await committer.run(insert(300))
 
 
-async def test_the_log_is_started_anew_now_and_then(committer: Committer, path: Path) -> None:
-    for x in range(8):
-        await committer.run(insert(x, b"x" * CHECKPOINT_PAGES * 1000))
-    assert committer.stats().checkpoints > 0
-    assert committer.stats().wal_pages < 2 * CHECKPOINT_PAGES
-    assert size(f"{path}-wal") < 3 * CHECKPOINT_PAGES * 4096
+@pytest.fixture
+async def short_log(writer: Connection, path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Committer]:
+    """A committer that copies its log back a hundred times as often as others."""
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_PAGES", 20)
+    monkeypatch.setattr(checkpoints, "RESTART_PAGES", 160)
+    monkeypatch.setattr(checkpoints, "RESTART_PATIENCE", 5)
+    committer = Committer(writer, str(path), StorageLimits())
+    yield committer
+    await committer.close()
 
 
-async def test_a_reader_of_an_old_part_stops_nobody(committer: Committer, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(committer_module, "RESTART_PATIENCE", 5)
+async def test_the_log_is_started_anew_now_and_then(short_log: Committer, path: Path) -> None:
+    for x in range(400):
+        await short_log.run(insert(x, b"x" * 10_000))
+    stats = short_log.stats()
+    assert stats.commits < stats.syncs < 2 * stats.commits
+    assert size(f"{path}-wal") < 400 * 10_000 / 2
+    assert len(rows(path)) == 400
+
+
+async def test_a_reader_of_an_old_part_stops_nobody(short_log: Committer, path: Path) -> None:
     with closing(open_reader(path)) as reader:
         reader.execute("BEGIN")
         assert reader.execute("SELECT count(*) FROM t").fetchall() == [(0,)]
-        for x in range(25):
-            await committer.run(insert(x, b"x" * CHECKPOINT_PAGES * 4000))
+        for x in range(200):
+            await short_log.run(insert(x, b"x" * 10_000))
         assert reader.execute("SELECT count(*) FROM t").fetchall() == [(0,)]
-    await committer.run(insert(25))
-    await committer.run(insert(26))
-    assert committer.stats().wal_pages < CHECKPOINT_PAGES
-    assert len(rows(path)) == 27
+    grown = short_log.stats().wal_pages
+    for x in range(200, 400):
+        await short_log.run(insert(x, b"x" * 10_000))
+    assert short_log.stats().wal_pages < grown
+    assert len(rows(path)) == 400
+
+
+async def test_a_checkpoint_of_another_process_is_left_alone(short_log: Committer, path: Path) -> None:
+    with closing(connect(str(path), statements=1)) as other:
+        for x in range(200):
+            await short_log.run(insert(x, b"x" * 10_000))
+            with suppress(apsw.BusyError):
+                other.wal_checkpoint()
+    assert len(rows(path)) == 200

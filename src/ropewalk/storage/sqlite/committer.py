@@ -4,7 +4,7 @@ A verb is a function of a `Transaction`. Callers queue theirs; while one group i
 The statements of a group run on the event loop's own thread: they take some microseconds each and release the interpreter lock at
 every step, so that in another thread they would queue for it, statement by statement, behind whatever the loop is doing (measured:
 twice the processor time per settlement and twice the latency with 8 in flight). What really waits, the sync, runs in the
-committer's thread, which also does whatever may take long: heavy verbs, a lock that another process holds, checkpoints.
+committer's thread, which also does whatever may take long: heavy verbs, a lock that another process holds, ends of `checkpoints`.
 
     run() ─► queue ─► one group: BEGIN IMMEDIATE, each verb ─► COMMIT (thread: sync) ─► all callers wake at once
                            │ a verb failed after it had written: roll back, do the group again with a savepoint each
@@ -28,6 +28,7 @@ from msgspec import Struct
 
 from ropewalk.storage.interface import StorageError, StorageUnavailable
 from ropewalk.storage.records import StorageLimits, StorageStats
+from ropewalk.storage.sqlite.checkpoints import Checkpoints
 from ropewalk.storage.sqlite.connection import BUSY_TIMEOUT
 from ropewalk.storage.sqlite.driver import Bindings, Connection, Row
 from ropewalk.storage.sqlite.errors import translate
@@ -39,15 +40,6 @@ Verb: TypeAlias = "Callable[[Transaction], T]"
 
 GROUP = 256
 """Most verbs in one transaction."""
-
-CHECKPOINT_PAGES = 2000
-"""Pages in the write-ahead log from which on it is copied back into the database (8 MiB)."""
-
-RESTART_PAGES = 16_000
-"""Pages by which the log may grow while somebody reads an old part of it, before they are waited for (64 MiB)."""
-
-RESTART_PATIENCE = 250
-"""Milliseconds of that wait."""
 
 
 class Transaction:
@@ -143,11 +135,10 @@ class Committer:
         self._at_rest: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._synced = True
-        self._log_pages = self._log_copied = 0
-        self._restart_pages = RESTART_PAGES
+        self._checkpoints = Checkpoints(writer, path)
         self._others_version = writer.pragma("data_version")
         self._others_wrote = False
-        self._commits = self._syncs = self._verbs = self._groups = self._redone = self._checkpoints = 0
+        self._commits = self._syncs = self._verbs = self._groups = self._redone = 0
         writer.set_wal_hook(self._note_commit)
         self._orders: SimpleQueue[tuple[_Step, _Group] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="committer", daemon=True)
@@ -182,11 +173,11 @@ class Committer:
             verbs=self._verbs,
             groups=self._groups,
             commits=self._commits,
-            syncs=self._syncs,
+            syncs=self._syncs + self._checkpoints.syncs,
             statements=self._transaction.statements,
             redone=self._redone,
-            checkpoints=self._checkpoints,
-            wal_pages=self._log_pages,
+            checkpoints=self._checkpoints.made,
+            wal_pages=self._checkpoints.pages,
         )
 
     async def close(self) -> None:
@@ -197,6 +188,7 @@ class Committer:
             await self._at_rest.wait()
         self._orders.put(None)
         await asyncio.to_thread(self._thread.join)
+        await asyncio.to_thread(self._checkpoints.close)
 
     # ── On the event loop's thread ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -220,7 +212,7 @@ class Committer:
             self._orders.put((self._do_all, group))
         elif not self._try_verbs(group):
             self._orders.put((self._do_with_savepoints, group))
-        elif self._synced or self._log_pages >= CHECKPOINT_PAGES:
+        elif self._synced or self._checkpoints.finishing:
             self._orders.put((self._commit_and_report, group))
         else:
             # Without a sync a commit only hands some pages to the system: not worth a change of threads.
@@ -325,12 +317,12 @@ class Committer:
         self._report(group)
 
     def _report(self, group: _Group) -> None:
-        """Wake the callers; the next group begins when a checkpoint that is due has been made."""
-        if self._log_pages < CHECKPOINT_PAGES:
+        """Wake the callers; the next group begins when the rest of a checkpoint that is due then has been made."""
+        if not self._checkpoints.finishing:
             self._tell_loop(self._wake_and_go_on, group)
         else:
             self._tell_loop(self._wake, group)
-            self._checkpoint()
+            self._checkpoints.finish()
             self._tell_loop(self._wake_and_go_on, [])
 
     def _tell_loop(self, step: _Step, group: _Group) -> None:
@@ -338,31 +330,6 @@ class Committer:
         # A loop that was closed while its callers waited has nobody left to be told.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(step, group)
-
-    def _checkpoint(self) -> None:
-        """Copy the log back into the database, so that the next commit starts it anew.
-
-        It waits for nobody; but when readers of old parts have kept the log from being started anew for long, it is tried, for a
-        moment, to have everyone else wait until they have ended.
-        """
-        waits = self._log_pages >= self._restart_pages
-        self._checkpoints += 1
-        try:
-            self._writer.set_busy_timeout(RESTART_PATIENCE)
-            mode = apsw.SQLITE_CHECKPOINT_TRUNCATE if waits else apsw.SQLITE_CHECKPOINT_PASSIVE
-            self._log_pages, copied = self._writer.wal_checkpoint(mode=mode)
-        except apsw.Error:
-            # Another process is at it, or the disk is full: the log is whole, and a later commit tries again.
-            copied = self._log_copied
-        finally:
-            self._writer.set_busy_timeout(BUSY_TIMEOUT)
-        self._syncs += 2 * (copied != self._log_copied)
-        self._restart_pages = self._log_pages + RESTART_PAGES if waits else self._restart_pages
-        self._log_copied = copied
-        if copied == self._log_pages:
-            self._log_pages = self._log_copied = 0
-            self._restart_pages = RESTART_PAGES
-            self._syncs += 1  # the next commit begins the log anew, and its header is synced by itself
 
     # ── On either ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -425,7 +392,7 @@ class Committer:
     def _note_commit(self, _connection: apsw.Connection, _database: str, pages: int) -> int:
         # SQLite tells of commits that wrote something, and of no others.
         self._commits += 1
-        self._log_pages = pages
+        self._checkpoints.committed(pages)
         return apsw.SQLITE_OK
 
     def _roll_back(self) -> None:

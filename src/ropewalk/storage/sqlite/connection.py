@@ -71,6 +71,13 @@ def open_heart(path: Path) -> Connection:
     return heart
 
 
+def open_copier(path: Path) -> Connection:
+    """Return a connection for nothing but checkpoints."""
+    copier = connect(str(path), statements=1)
+    copier.execute("PRAGMA wal_autocheckpoint=0").fetchall()
+    return copier
+
+
 def _check_place(path: Path, *, create: bool) -> None:
     if not path.parent.is_dir():
         raise StorageUnusable(f"no database at {path}: there is no folder {path.parent}")
