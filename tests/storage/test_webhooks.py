@@ -26,8 +26,11 @@ async def deliver(
 ) -> Accepted:
     """Store a delivery."""
     given: dict[str, Any] = {"trigger": "webhook", "event": event}
+    made_at = fields.pop("made_at", 0)
     execution = scene.event(fields.pop("instance", "i1"), "on_hook", **given | fields)
-    return await scene.storage.accept(NewDelivery(token=token, webhook=f"id of {token}", delivery=delivery, execution=execution))
+    return await scene.storage.accept(
+        NewDelivery(token=token, webhook=f"id of {token}", made_at=made_at, delivery=delivery, execution=execution)
+    )
 
 
 @pytest.fixture
@@ -73,6 +76,14 @@ async def test_nothing_comes_to_what_is_not_there(hooked: Scene) -> None:
     assert await hooked.storage.webhook("i1", "wh_1") is None
     with pytest.raises(UnknownWebhook):
         await deliver(hooked)
+
+
+async def test_nothing_comes_to_what_was_made_anew(hooked: Scene) -> None:
+    await hooked.enqueue("i1")
+    await hooked.succeed(await hooked.claim(), PutWebhook(webhook=webhook(created_at=1)))
+    with pytest.raises(UnknownWebhook):
+        await deliver(hooked)
+    await deliver(hooked, made_at=1)
 
 
 async def test_what_was_taken_runs_though_its_webhook_is_deleted(hooked: Scene) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import hmac
 import re
+from contextlib import closing
 from typing import Any
 
 import pytest
 
 from ropewalk.service.gate import BreaksLive
 from ropewalk.sources import tokens
+from ropewalk.storage.sqlite.driver import connect
 from tests.harness.runtime import Failed
 from tests.webhooks.conftest import Site
 
@@ -138,6 +140,28 @@ async def test_a_deleted_webhook_is_gone_at_once(site: Site) -> None:
     await site.runtime.invoke(site.instance, "delete", site.url)
     with pytest.raises(Failed, match="is no URL of a webhook"):
         await site.runtime.invoke(site.instance, "delete", "https://elsewhere.example/")
+
+
+async def test_whatever_is_sent_to_a_deleted_webhook_is_answered_404(site: Site) -> None:
+    too_large = b"x" * (site.webhooks.bounds.body + 1)
+    signed = {"X-Hub-Signature-256": f"sha256={hmac.new(b's', b'', 'sha256').hexdigest()}"}
+    for wrong, status in ((b"not signed", 401), (too_large, 413)):
+        url = await site.create("on_hook", signature="github", secret="s")
+        assert (await site.post(url, content=wrong)).status_code == status
+        assert (await site.post(url, headers=signed)).status_code == 202
+        await site.runtime.invoke(site.instance, "delete", url)
+        assert (await site.post(url, content=wrong)).status_code == 404
+
+
+async def test_a_webhook_that_was_made_anew_is_what_it_is_now(site: Site) -> None:
+    """Its token is the same: another attempt made it, of a version that signs with another secret, say."""
+    await site.deliver(site.url)
+    with closing(connect(str(site.runtime.database), statements=1)) as other:
+        arguments = b'[["anew"],{}]'
+        other.execute(
+            "UPDATE webhooks SET arguments = ?, created_at = created_at + 1 WHERE instance = ?", (arguments, site.instance)
+        )
+    assert (await site.deliver(site.url))["what"] == "anew"
 
 
 async def test_a_deactivated_instance_takes_nothing(site: Site) -> None:

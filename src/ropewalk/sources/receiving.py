@@ -2,9 +2,12 @@
 
     look_up ─► the webhook, or the execution that is making it
     settled ─► the webhook, once that execution has committed
-    check   ─► what the sender calls the delivery, once its signature is right
-    accept  ─► one execution, durable, or the one that this delivery had before
+    take_in ─► what the sender calls the delivery, once its signature is right; then
+               one execution, durable, or the one that this delivery had before
     result  ─► what that execution's method returned, where the sender waits for it
+
+Webhooks that were looked up are remembered, since looking costs as much as storing. What is remembered only ever leads on: the transaction
+that stores a request looks again, and nobody is refused before somebody has.
 
 Knows nothing of HTTP: `web.webhooks` comes before. After: `storage`, and whoever is `woken`.
 """
@@ -13,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Final
 
 import msgspec
 from msgspec import Struct
@@ -21,10 +25,16 @@ from ropewalk.clock import Clock
 from ropewalk.sources import signatures, tokens, urls
 from ropewalk.sources.tokens import Claims
 from ropewalk.sources.watching import Watch
-from ropewalk.storage.interface import DoesNotApply, Storage
+from ropewalk.storage.interface import DoesNotApply, Storage, UnknownWebhook
 from ropewalk.storage.records import PENDING, Accepted, NewDelivery, NewExecution, Progress, Rank, Webhook
 from ropewalk.vault.vault import Vault
 from ropewalk.wire.messages import RequestRecord
+
+_REMEMBERED: Final = 1_000
+"""Most webhooks that are remembered."""
+
+_SMALL: Final = 1024
+"""Most bytes of such a webhook's arguments."""
 
 
 class Endpoint(Struct, frozen=True):
@@ -81,9 +91,22 @@ class Receiver:
         self._watch = watch
         self._new_id = new_id
         self._woken = woken
+        self._remembered: dict[str, Endpoint] = {}
 
     async def look_up(self, token: str) -> Endpoint | None:
-        """Return where a token leads, None when it leads nowhere."""
+        """Return where a token leads, None when it leads nowhere; or where it lately led."""
+        endpoint = self._remembered.get(token) or await self._look(token)
+        if endpoint is not None and _is_to_be_remembered(endpoint):
+            if len(self._remembered) >= _REMEMBERED:
+                self._remembered.clear()
+            self._remembered[token] = endpoint
+        return endpoint
+
+    async def is_gone(self, token: str) -> bool:
+        """Return whether a token that led somewhere leads nowhere now."""
+        return self._remembered.pop(token, None) is not None and await self._look(token) is None
+
+    async def _look(self, token: str) -> Endpoint | None:
         claims = tokens.read(token)
         if claims is None:
             return None
@@ -115,6 +138,27 @@ class Receiver:
             raise TooLate(started=True)
         return found[0]
 
+    async def take_in(self, webhook: Webhook, request: Received) -> Accepted:
+        """Store a request as an event, unless this delivery was stored before. It is durable when this returns.
+
+        Raises:
+            signatures.Refused: it is not signed as it has to be.
+            UnknownWebhook: the webhook was deleted meanwhile, or its instance takes no more events.
+            QueueIsFull: the instance has no room for it.
+            VaultError: the secret cannot be opened.
+            StorageError: it cannot be stored now.
+        """
+        try:
+            return await self.accept(webhook, request, await self.check(webhook, request))
+        except (signatures.Refused, UnknownWebhook) as error:
+            self._remembered.pop(webhook.token, None)
+            now = await self._storage.webhook(webhook.instance, webhook.token)
+            if now is None:
+                raise UnknownWebhook(f"webhook {webhook.id} is not there any more") from error
+            if now == webhook:
+                raise
+        return await self.accept(now, request, await self.check(now, request))
+
     async def check(self, webhook: Webhook, request: Received) -> str | None:
         """Return what the sender calls this delivery, None when it has no name for it.
 
@@ -136,7 +180,7 @@ class Receiver:
         """Store a request as an event, unless this delivery was stored before. It is durable when this returns.
 
         Raises:
-            UnknownWebhook: it was deleted meanwhile, or its instance takes no more events.
+            UnknownWebhook: it was deleted or made anew meanwhile, or its instance takes no more events.
             QueueIsFull: the instance has no room for it.
             StorageError: it cannot be stored now.
         """
@@ -162,7 +206,7 @@ class Receiver:
             at=self._clock.now(),
         )
         accepted = await self._storage.accept(
-            NewDelivery(token=webhook.token, webhook=webhook.id, delivery=delivery, execution=new)
+            NewDelivery(token=webhook.token, webhook=webhook.id, made_at=webhook.created_at, delivery=delivery, execution=new)
         )
         self._woken()
         return accepted
@@ -205,6 +249,12 @@ class Receiver:
         """Return whether the execution that makes a webhook is over, and the webhook if it is there: asked in this order."""
         progress = await self._storage.progress(claims.execution)
         return progress is None or progress.status not in PENDING, await self._storage.webhook(claims.instance, token)
+
+
+def _is_to_be_remembered(endpoint: Endpoint) -> bool:
+    """Return whether all that a request brings about is looked at again: handshakes are answered before it is. Small ones only."""
+    webhook = endpoint.webhook
+    return webhook is not None and webhook.challenge is None and len(webhook.target.arguments) <= _SMALL
 
 
 _encode = msgspec.json.Encoder().encode

@@ -400,7 +400,10 @@ class Storage(Protocol):
         ...
 
     async def accept(self, new: NewDelivery) -> Accepted:
-        """Store a webhook's delivery, unless it was stored before. Raises UnknownWebhook, QueueIsFull, StorageFull."""
+        """Store a webhook's delivery, unless it was stored before.
+
+        Raises UnknownWebhook (the webhook is not there any more, or another is that was made in its place), QueueIsFull, StorageFull.
+        """
         ...
 
     async def deliveries(self, instance: str | None = None, limit: int | None = None) -> list[Delivery]:

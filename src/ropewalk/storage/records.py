@@ -381,10 +381,13 @@ class Webhook(Kept, frozen=True, kw_only=True):
 
 
 class NewDelivery(Kept, frozen=True, kw_only=True):
-    """A request that a webhook received, and the execution that will answer it. `delivery` is the sender's own id of it, if it has one."""
+    """A request that a webhook received, and the execution that will answer it. `made_at` is when the webhook was made that the request was
+    taken in by; `delivery` is the sender's own id of it, if it has one.
+    """
 
     token: str
     webhook: str
+    made_at: Micros
     delivery: str | None
     execution: NewExecution
 

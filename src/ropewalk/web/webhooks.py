@@ -138,6 +138,14 @@ class Webhooks:
         endpoint = await self._receiver.look_up(token)
         if endpoint is None:
             raise _unknown(early=True)
+        try:
+            return await self._answer_at(endpoint, scope, path, receive)
+        except Refused as refused:
+            if await self._receiver.is_gone(token):
+                raise _unknown(early=refused.early) from None
+            raise
+
+    async def _answer_at(self, endpoint: Endpoint, scope: Scope, path: str, receive: Receive) -> Reply:
         query = scope["query_string"].decode("latin-1")
         if (text := _handshake(endpoint, scope["method"], query, None)) is not None:
             return self._plain(text)
@@ -153,10 +161,9 @@ class Webhooks:
 
     async def _accept(self, webhook: Webhook, request: Received) -> Reply:
         try:
-            delivery = await self._receiver.check(webhook, request)
+            accepted = await self._receiver.take_in(webhook, request)
         except signatures.Refused as refused:
             raise Refused(401, "signature", str(refused)) from None
-        accepted = await self._receiver.accept(webhook, request, delivery)
         self.taken["duplicate" if accepted.duplicate else "accepted"] += 1
         if webhook.respond:
             return await self._responded(accepted.execution)

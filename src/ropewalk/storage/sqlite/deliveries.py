@@ -19,8 +19,8 @@ from ropewalk.storage.records import Accepted, Delivery, NewDelivery, NewExecuti
 from ropewalk.storage.sqlite.committer import Transaction
 from ropewalk.storage.sqlite.driver import Row
 from ropewalk.storage.sqlite.executions import check_room
-from ropewalk.storage.sqlite.rows import InstanceState, read_error
-from ropewalk.storage.sqlite.scheduling import add_execution, load_if_there, save
+from ropewalk.storage.sqlite.rows import INSTANCE, InstanceState, read_error
+from ropewalk.storage.sqlite.scheduling import FIRST_TIMER, LOADED_FROM, UNREACHABLE, add_ready, load_if_there, save, save_added
 from ropewalk.wire.messages import Target
 
 SHOWN: Final = 64 * 1024
@@ -67,7 +67,12 @@ def delivery_record(row: Row) -> Delivery:
 
 # ── Accepting ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-_IS_THERE: Final = "SELECT 1 FROM webhooks WHERE instance = ? AND token = ?"
+_LOOK: Final = f"""
+    SELECT EXISTS (SELECT 1 FROM webhooks WHERE instance = ?1 AND token = ?2 AND created_at = ?3), ({FIRST_TIMER}), {INSTANCE} {LOADED_FROM}
+    """
+
+_TAKES_NOTHING: Final = UNREACHABLE | {"deactivating"}
+"""Statuses of instances that take no more events."""
 
 _FIRST: Final = """
     SELECT e.id, e.status, e.n FROM deliveries d INDEXED BY deliveries_once CROSS JOIN executions e ON e.n = d.execution
@@ -91,13 +96,14 @@ def accept(tx: Transaction, new: NewDelivery) -> Accepted:
     """Store a delivery and its execution, unless it was stored before.
 
     Raises:
-        UnknownWebhook: it was deleted, or its instance takes no more events.
+        UnknownWebhook: it was deleted or made anew, or its instance takes no more events.
         QueueIsFull: the instance has too many pending already.
     """
     execution = new.execution
-    state = load_if_there(tx, execution.instance)
-    if state is None or state.status == "deactivating" or tx.value(_IS_THERE, (state.id, new.token)) is None:
+    row = tx.row(_LOOK, (execution.instance, new.token, new.made_at))
+    if row is None or not row[0] or row[8] in _TAKES_NOTHING:
         raise UnknownWebhook(f"webhook {new.webhook} is not there any more")
+    first_timer, state = row[1], InstanceState(*row[2:])
     first = None if new.delivery is None else tx.row(_FIRST, (state.id, new.webhook, new.delivery))
     answered_again = first is not None and execution.rank == Rank.WAITED_FOR and first[1] in _NOT_ANSWERED
     if first is not None and not answered_again:
@@ -105,7 +111,7 @@ def accept(tx: Transaction, new: NewDelivery) -> Accepted:
     check_room(state, execution, tx.limits)
     if first is not None:  # its sender waited for an answer and got none: it is right to send it again
         tx.run(_LET_AGAIN, (first[2],))
-    _store(tx, state, execution, new.webhook, new.delivery, None)
+    _store(tx, state, first_timer, execution, new.webhook, new.delivery, None)
     return Accepted(execution=execution.id)
 
 
@@ -134,18 +140,24 @@ def redeliver(tx: Transaction, original: str, new: NewExecution) -> None:
         raise UnknownInstance(f"instance {new.instance} is deactivated and takes no more events")
     again = replace(new, event=event)
     check_room(state, again, tx.limits)
-    _store(tx, state, again, webhook, None, original)
+    _store(tx, state, tx.value(FIRST_TIMER, (state.id,)), again, webhook, None, original)
 
 
 def _store(
-    tx: Transaction, state: InstanceState, execution: NewExecution, webhook: str, delivery: str | None, redelivers: str | None
+    tx: Transaction,
+    state: InstanceState,
+    first_timer: Micros | None,
+    execution: NewExecution,
+    webhook: str,
+    delivery: str | None,
+    redelivers: str | None,
 ) -> None:
     size = len(execution.event)
     place = tx.value(_NEXT_PLACE, (state.id,)) or 1
-    add_execution(tx, state, execution)
+    simply = add_ready(tx, state, execution, first_timer)
     tx.run(_KEEP, (tx.last_inserted(), state.id, webhook, delivery, execution.at, size, place, redelivers))
     _drop_before(tx, state.id, place + size - tx.limits.delivery_bytes)
-    save(tx, state, execution.at)
+    (save_added if simply else save)(tx, state, execution.at)
 
 
 # ── Forgetting ────────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -34,7 +34,9 @@ WAITING: Final = "(seq IS NOT NULL OR due IS NOT NULL)"
 
 # ── The instance's row ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-_LOAD: Final = f"SELECT {INSTANCE} FROM instances i CROSS JOIN twists t ON t.id = i.twist WHERE i.id = ?"
+LOADED_FROM: Final = "FROM instances i CROSS JOIN twists t ON t.id = i.twist WHERE i.id = ?1"
+
+_LOAD: Final = f"SELECT {INSTANCE} {LOADED_FROM}"
 
 _SAVE: Final = """
     UPDATE instances SET version = ?, target_version = ?, status = ?, options = ?, secret = ?, upgrade_error = ?, epoch = ?, node = ?,
@@ -42,6 +44,10 @@ _SAVE: Final = """
         pace_at = ?, spent = ?, suspension = ?, record_bytes = ?, recurs_at = ?
     WHERE id = ?
     """
+
+_SAVE_ADDED: Final = "UPDATE instances SET next_seq = ?, pending = ?, pending_bytes = ? WHERE id = ?"
+
+_SAVE_WAKE: Final = "UPDATE instances SET wake_at = ? WHERE id = ?"
 
 _DESTROY: Final = ("DELETE FROM data_keys WHERE instance = ?", "DELETE FROM secrets WHERE instance = ?")
 
@@ -105,6 +111,14 @@ def destroy_secrets(tx: Transaction, instance: str) -> None:
         tx.run(statement, (instance,))
 
 
+def save_added(tx: Transaction, state: InstanceState, at: Micros) -> None:
+    """Write back what `add_ready` changed. Columns that it did not are left out: their indexes would be written again."""
+    tx.run(_SAVE_ADDED, (state.next_seq, state.pending, state.pending_bytes, state.id))
+    wake_at = _wake_time_of_ready(tx, state, at)
+    if wake_at != state.wake_at:
+        tx.run(_SAVE_WAKE, (wake_at, state.id))
+
+
 # ── What may run next, and when ───────────────────────────────────────────────────────────────────────────────────────────────
 
 _NEXT: Final = f"""
@@ -132,8 +146,8 @@ _WAKE_BARRIER: Final = f"""
 
 _WAKE_HELD: Final = f"SELECT coalesce(due, 0) FROM executions WHERE n = ? AND {WAITING}"
 
-_FIRST_TIMER: Final = """
-    SELECT due FROM executions INDEXED BY executions_timers WHERE instance = ? AND due IS NOT NULL ORDER BY due LIMIT 1
+FIRST_TIMER: Final = """
+    SELECT due FROM executions INDEXED BY executions_timers WHERE instance = ?1 AND due IS NOT NULL ORDER BY due LIMIT 1
     """
 
 _PROMOTE: Final = f"""
@@ -172,6 +186,14 @@ def wake_time(tx: Transaction, state: InstanceState, at: Micros) -> Micros | Non
     return 0 if due <= at else due
 
 
+def _wake_time_of_ready(tx: Transaction, state: InstanceState, at: Micros) -> Micros | None:
+    """Return the same of an instance of which something is ready."""
+    if state.running is not None or state.rests or state.held is not None or _reach(state) < Rank.ORDINARY:
+        return wake_time(tx, state, at)
+    paced = may_start_at(tx, state, at)
+    return paced if paced > at else 0
+
+
 def _earliest_exception(tx: Transaction, state: InstanceState, reach: Rank) -> Micros | None:
     times = [tx.value(_WAKE_BARRIER, (state.id, reach, state.status == "activating"))]
     if reach == Rank.ORDINARY:
@@ -194,7 +216,7 @@ def _next_row(tx: Transaction, state: InstanceState, at: Micros) -> Row | None:
 def promote_due(tx: Transaction, state: InstanceState, at: Micros) -> bool:
     """Make timers that have come due ready, in the order of their times; False when more are due than could be."""
     all_queued = state.recurs_at is None or state.recurs_at > at or queue_ticks(tx, state, at)
-    first = tx.value(_FIRST_TIMER, (state.id,))
+    first = tx.value(FIRST_TIMER, (state.id,))
     if first is None or first > at:
         return all_queued
     tx.run(_PROMOTE, (state.id, state.next_seq, at))
@@ -295,6 +317,17 @@ def add_execution(tx: Transaction, state: InstanceState, new: NewExecution) -> s
         raise DoesNotApply(f"there is an execution {new.id} already")
     insert_execution(tx, state, new, *_place(tx, state, new, new.run_at))
     return new.id
+
+
+def add_ready(tx: Transaction, state: InstanceState, new: NewExecution, first_timer: Micros | None) -> bool:
+    """Store an event without key or time under an id that is known to be new, where the instance's first timer (`FIRST_TIMER`) is known.
+
+    Returns:
+        Whether it is ready and nothing else was made so: the caller then needs only `save_added`, and else has to `save` the state.
+    """
+    none_due = (first_timer is None or first_timer > new.at) and (state.recurs_at is None or state.recurs_at > new.at)
+    insert_execution(tx, state, new, *((state.take_seq(), None) if none_due else _place(tx, state, new, None)))
+    return none_due
 
 
 def _place(tx: Transaction, state: InstanceState, new: NewExecution, run_at: Micros | None) -> tuple[int | None, Micros | None]:
