@@ -102,6 +102,7 @@ def test_one_execution(seeded: Ropewalk) -> None:
     assert list(shape) == [
         *("id", "twist", "version", "instance", "method", "trigger", "cause", "status", "attempt", "attempts", "queued_at"),
         *("started_at", "finished_at", "duration_ms", "cpu_ms", "memory_peak_bytes", "requests", "error", "logs"),
+        *("http_requests", "http_requests_unlisted"),
     ]
     assert (shape["twist"], shape["version"], shape["cpu_ms"], shape["memory_peak_bytes"], shape["requests"]) == (
         "issue-sync",

@@ -16,10 +16,11 @@ from msgspec.structs import replace
 from ropewalk.egress.bodies import SMALL, Turn
 from ropewalk.egress.connections import Bounds
 from ropewalk.egress.fetch import Asker, Fetcher
-from ropewalk.egress.hops import Hop, Request
+from ropewalk.egress.hops import Hop, Request, first_hop
 from ropewalk.egress.lines import Line, connect
 from ropewalk.egress.patterns import parse_pattern
 from ropewalk.errors import FetchTimeout, InvalidValue, NetworkDenied, NetworkError, ValueTooLarge
+from ropewalk.vault.redaction import Redactor
 from tests.egress.conftest import Client
 from tests.egress.origin import Connection, Origin
 
@@ -620,6 +621,46 @@ async def test_head_may_announce_anything(client: Client, origin: Origin) -> Non
         await connection.write(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n")
 
     assert (await client.send(method="HEAD", url=origin.on("/large", announce))).body == b""
+
+
+class Letters:
+    """A line on which an answer comes in pieces of so many bytes."""
+
+    peer = "93.184.216.34"
+
+    def __init__(self, answer: bytes, size: int) -> None:
+        self._pieces = [answer[start : start + size] for start in range(0, len(answer), size)]
+
+    async def read(self) -> bytes:
+        return self._pieces.pop(0) if self._pieces else b""
+
+    async def write(self, data: bytes) -> None:
+        pass
+
+    def is_quiet(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 6, 7, 11, 20, 1000])
+async def test_a_secret_in_a_streamed_answer_is_blanked_wherever_it_is_cut(size: int) -> None:
+    async def resolve(host: str, port: int) -> list[str]:
+        return [Letters.peer]
+
+    async def connect_to(*_: object) -> Line:
+        return Letters(b"HTTP/1.1 200 OK\r\nX-Echo: hush-hush\r\n\r\nhush-hush,hush-hushhush-hush and hush-hus hush-hush", size)
+
+    fetcher = Fetcher(resolve=resolve, connect=connect_to)
+    await fetcher.start()
+    asker = Asker(tenant="one", declared=(parse_pattern("http://api.test/*"),))
+    async with fetcher.exchange(first_hop(Request(method="GET", url="http://api.test/")), asker) as exchange:
+        exchange.blank(Redactor(["hush-hush"]))
+        body = b"".join([chunk async for chunk in exchange.chunks()])
+    await fetcher.stop()
+    assert exchange.header(b"x-echo") == "*" * 9
+    assert body == b"*********,****************** and hush-hus *********"
 
 
 # ── Servers that misbehave ────────────────────────────────────────────────────────────────────────────────────────────────────

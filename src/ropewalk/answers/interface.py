@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ropewalk.answers.throttle import Throttle
     from ropewalk.clock import Clock, Micros
     from ropewalk.egress.fetch import Fetcher
+    from ropewalk.egress.sent import Sent
     from ropewalk.recording.recorder import Recorder
     from ropewalk.storage.interface import Storage
     from ropewalk.vault.vault import Vault
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from ropewalk.wire.messages import Json, Start
 
 MIB = 1024 * 1024
+
+MOST_NOTED = 1_000
+"""HTTP requests of an attempt that are listed; of more it is said how many there were."""
 
 Answering = Callable[["Session", Any], Awaitable[Any]]
 """An answer: `async def store_read(session, call)`."""
@@ -85,6 +89,7 @@ class Session:
         start: the event as the process was told of it.
         options: the instance's options as they were when the attempt started.
         turn: in which large bodies are read for it.
+        sent: its HTTP requests, in the order in which they began, and `unlisted` how many more there were.
     """
 
     __slots__ = (
@@ -100,8 +105,10 @@ class Session:
         "host",
         "manifest",
         "options",
+        "sent",
         "start",
         "turn",
+        "unlisted",
     )
 
     start: Start
@@ -120,6 +127,8 @@ class Session:
         self.options = options or InstanceOptions(told=claim.instance.options, open=claim.instance.options)
         self._holds_lease = holds_lease
         self.turn = Turn()
+        self.sent: list[Sent] = []
+        self.unlisted = 0
         self.effects: list[AnyEffect] = []
         self.effect_bytes = 0
         self._overlays: dict[type[Any], Any] = {}
@@ -139,6 +148,14 @@ class Session:
         """Raise LeaseOver when the node may do nothing in the outside world any more, since another one may run the instance."""
         if not self._holds_lease():
             raise LeaseOver
+
+    def note(self, sent: Sent) -> None:
+        """Take note of an HTTP request that begins now."""
+        if len(self.sent) >= MOST_NOTED:
+            self.unlisted += 1
+            return
+        sent.at = self.host.clock.now()
+        self.sent.append(sent)
 
     def stamp(self) -> Micros:
         """Return the time for something made now: later than any that it returned before, so that what is made stays in order."""

@@ -73,7 +73,13 @@ _LARGE: Final = 256 * 1024
 def _asker(session: Session, tools: Iterable[ToolInfo], encodings: bytes) -> Asker:
     """Return the attempt as the one who asks, under the patterns of these tools; where a secret goes along, answers come in `encodings`."""
     instance = session.claim.instance.id
-    asker = Asker(tenant=instance, declared=_declared(session, tools), about_to_send=session.check_lease, turn=session.turn)
+    asker = Asker(
+        tenant=instance,
+        declared=_declared(session, tools),
+        about_to_send=session.check_lease,
+        turn=session.turn,
+        note=session.note,
+    )
     credentials = session.options.credentials
     if not credentials:
         return asker

@@ -7,7 +7,18 @@ from typing import Any
 import click
 
 from ropewalk.cli.common.command import Command
-from ropewalk.cli.common.output import Columns, bytes_text, duration_text, safe, safe_entry, short_time, show, table, text_of
+from ropewalk.cli.common.output import (
+    Columns,
+    bytes_text,
+    duration_text,
+    safe,
+    safe_entry,
+    short_time,
+    show,
+    table,
+    text_of,
+    time_of,
+)
 from ropewalk.cli.common.state import State, pass_state
 
 Shape = dict[str, Any]
@@ -24,13 +35,14 @@ Shape = dict[str, Any]
 @click.argument("execution", metavar="EXECUTION")
 @pass_state
 def command(state: State, execution: str) -> None:
-    """Show everything about one execution: cause, attempts, timings, error, logs."""
+    """Show everything about one execution: cause, attempts, timings, HTTP requests, error, logs."""
     shape = state.run(lambda: _shape(state, execution))
     show(state, shape, lambda: _print(shape))
 
 
 async def _shape(state: State, text: str) -> Shape:
     from ropewalk.service.lookup import find_execution
+    from ropewalk.service.requests import requests_of
     from ropewalk.service.shapes import execution_shape
     from ropewalk.storage.records import LogQuery
 
@@ -39,8 +51,9 @@ async def _shape(state: State, text: str) -> Shape:
         attempts = await service.storage.attempts(found.id)
         logs = await service.storage.logs(LogQuery(execution=found.id))
         recorded = await service.storage.recorded(found.id)
+        sent = await requests_of(service, found, recorded)
         names = {twist.id: twist.name for twist in await service.storage.twists()}
-    return execution_shape(found, attempts, logs, names, recorded)
+    return execution_shape(found, attempts, logs, names, recorded, sent)
 
 
 def _print(shape: Shape) -> None:
@@ -59,6 +72,8 @@ def _print(shape: Shape) -> None:
             ("error", lambda row: row["error"]["type"] if row["error"] else "–"),
         )
         table(shape["attempts"], columns)
+    if shape["http_requests"]:
+        _print_requests(shape)
     if shape["logs"]:
         _title("Logs")
         for line in shape["logs"]:
@@ -68,6 +83,22 @@ def _print(shape: Shape) -> None:
         click.echo(safe(f"{shape['error']['type']}: {shape['error']['message']}", lines=True))
         if shape["error"]["traceback"]:
             click.echo(safe(shape["error"]["traceback"], lines=True).rstrip())
+
+
+def _print_requests(shape: Shape) -> None:
+    _title("HTTP requests")
+    columns: Columns = (
+        ("attempt", text_of("attempt")),
+        ("time", time_of("time")),
+        ("method", lambda row: f"↳ {row['method']}" if row["redirects"] else row["method"]),
+        ("url", text_of("url")),
+        ("status", lambda row: row["error"]["type"] if row["error"] else text_of("status")(row)),
+        ("took", lambda row: duration_text(row["duration_ms"])),
+        ("body", lambda row: bytes_text(row["body_bytes"])),
+    )
+    table(shape["http_requests"], columns)
+    if unlisted := shape["http_requests_unlisted"]:
+        click.echo(f"… and {unlisted:,} more, which are not listed")
 
 
 def _print_facts(shape: Shape) -> None:

@@ -497,6 +497,7 @@ class Attempt:
         if recorder is None or tape is None or isinstance(ending, Lost | Fenced):
             return None
         status, error = described(ending)
+        tape.sent, tape.unlisted = self._session.sent, self._session.unlisted
         return await recorder.record(tape, self.claim, status, error, self._redactor)
 
     def _take_logs(self) -> list[LogLine]:

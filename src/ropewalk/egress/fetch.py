@@ -12,8 +12,8 @@ import asyncio
 import math
 import ssl
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Callable, Iterable
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 import h11
@@ -26,8 +26,9 @@ from ropewalk.egress.failures import told
 from ropewalk.egress.guard import Guard
 from ropewalk.egress.hops import REDIRECTS, Hop, Request, first_hop, redirected
 from ropewalk.egress.lines import Connect, connect
+from ropewalk.egress.sent import Sent
 from ropewalk.egress.speaking import Speaker
-from ropewalk.errors import FetchTimeout, InvalidValue, NetworkError
+from ropewalk.errors import FetchTimeout, InvalidValue, NetworkError, RopewalkError
 from ropewalk.wire.messages import HttpAnswer
 
 if TYPE_CHECKING:
@@ -42,6 +43,10 @@ def _always() -> None:
     return
 
 
+def _unnoted(_: Sent) -> None:
+    return
+
+
 class Asker(Struct, frozen=True, kw_only=True):
     """On whose behalf a request is sent, and what it may.
 
@@ -53,6 +58,7 @@ class Asker(Struct, frozen=True, kw_only=True):
         complete: returns a request with what the host itself adds to it, such as a credential. Asked anew for every hop of a redirect,
             so that nothing of it is carried from one to the next; it changes neither scheme, host, port nor path.
         turn: in which bodies that are large are read; whoever asks ends it.
+        note: is given each request when it begins, and what is said of it later.
     """
 
     tenant: str
@@ -60,6 +66,7 @@ class Asker(Struct, frozen=True, kw_only=True):
     about_to_send: Callable[[], None] = _always
     complete: Callable[[Hop], Hop] = _as_it_is
     turn: Turn = msgspec.field(default_factory=Turn)
+    note: Callable[[Sent], None] = _unnoted
 
 
 class Blanking(Protocol):
@@ -82,7 +89,7 @@ class Exchange:
         headers: its headers in order, as they came; those of HTTP/1.1 framing among them.
     """
 
-    def __init__(self, hop: Hop, speaker: Speaker, head: h11.Response, limit: int) -> None:
+    def __init__(self, hop: Hop, speaker: Speaker, head: h11.Response, limit: int, sent: Sent) -> None:
         self.url = hop.url
         self.status = head.status_code
         self.reason = bytes(head.reason)
@@ -90,6 +97,7 @@ class Exchange:
         self._hop = hop
         self._speaker = speaker
         self._limit = limit
+        self._sent = sent
         self._blanking: Blanking | None = None
 
     def blank(self, blanking: Blanking) -> None:
@@ -119,6 +127,7 @@ class Exchange:
         with told(self._hop):
             async for chunk in self._speaker.body():
                 left -= len(chunk)
+                self._sent.received += len(chunk)
                 if left < 0:
                     raise too_large(self.url.shown, self._limit)
                 if self._blanking is None:
@@ -224,26 +233,28 @@ class Fetcher:
             yield exchange
 
     async def _follow(self, hop: Hop, asker: Asker, tenant: Tenant) -> HttpAnswer:
-        for _ in range(self._bounds.redirects + 1):
-            async with self._exchange(hop, asker, tenant) as exchange:
+        for number in range(self._bounds.redirects + 1):
+            async with self._exchange(hop, asker, tenant, number) as exchange:
                 if exchange.status not in REDIRECTS or not (location := exchange.header(b"location")):
                     return await exchange.read(asker.turn)
             hop = redirected(hop, exchange.status, location)
         raise NetworkError(f"{hop.url.shown} is the target of more than {self._bounds.redirects} redirects, which is the limit")
 
     @asynccontextmanager
-    async def _exchange(self, hop: Hop, asker: Asker, tenant: Tenant) -> AsyncGenerator[Exchange, None]:
-        private = Guard(declared=asker.declared, private=self.private).admit(hop.url)
-        asked = asker.complete(hop)
-        with told(hop):
-            speaker = await tenant.speaker(hop.url, private=private)
-        try:
-            asker.about_to_send()
+    async def _exchange(self, hop: Hop, asker: Asker, tenant: Tenant, number: int = 0) -> AsyncGenerator[Exchange, None]:
+        with _noted(hop, asker, number) as sent:
+            private = Guard(declared=asker.declared, private=self.private).admit(hop.url)
+            asked = asker.complete(hop)
             with told(hop):
-                head = await speaker.ask(asked)
-            yield Exchange(hop, speaker, head, self._bounds.body)
-        finally:
-            tenant.returned(speaker)
+                speaker = await tenant.speaker(hop.url, private=private)
+            try:
+                asker.about_to_send()
+                with told(hop):
+                    head = await speaker.ask(asked)
+                sent.status = head.status_code
+                yield Exchange(hop, speaker, head, self._bounds.body, sent)
+            finally:
+                tenant.returned(speaker)
 
     # ── Tenants ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -274,6 +285,24 @@ class Fetcher:
                 if unwanted and not tenant.users:
                     del self._tenants[name]
                     tenant.close()
+
+
+@contextmanager
+def _noted(hop: Hop, asker: Asker, number: int) -> Iterator[Sent]:
+    """Note a request, and what has become of it when the block is left."""
+    clock = asyncio.get_running_loop().time
+    began, sent = clock(), Sent(method=hop.method, url=hop.url.text, hop=number)
+    asker.note(sent)
+    try:
+        yield sent
+    except RopewalkError as error:
+        sent.error, sent.message = type(error).__name__, str(error)
+        raise
+    except asyncio.CancelledError:
+        sent.error, sent.message = "Cancelled", "it was given up: its time was over, or whoever asked had gone"
+        raise
+    finally:
+        sent.took = round((clock() - began) * 1e6)
 
 
 def _ready(blanking: Blanking, data: bytes) -> tuple[bytes, bytes]:

@@ -12,8 +12,9 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import replace
 
+from ropewalk.egress.sent import Sent, shown
 from ropewalk.recording.exchanges import Exchange
-from ropewalk.vault.redaction import HIDDEN
+from ropewalk.vault.redaction import HIDDEN, Redactor
 from ropewalk.wire.messages import Answer, Failure, Fetch, HttpAnswer, Start
 
 CREDENTIALS: Final = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie"})
@@ -62,6 +63,12 @@ def hide_in_exchange(exchange: Exchange, hidden: list[str]) -> Exchange:
     hidden += [f"the header {name} of {exchange.method} {exchange.url}" for name in names]
     hidden += [f"the header {name} in the answer to {exchange.method} {exchange.url}" for name in answer_names]
     return replace(exchange, headers=headers, answer_headers=answer_headers)
+
+
+def hide_in_sent(sent: Sent, redactor: Redactor | None) -> Sent:
+    """Return what was noted of a request without what is secret in it."""
+    hide_in = str if redactor is None else redactor.hide
+    return replace(sent, url=shown(hide_in(sent.url)), message=hide_in(sent.message))
 
 
 def without_credentials(headers: Headers) -> tuple[Headers, list[str]]:

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from ropewalk.clock import Micros
+from ropewalk.egress.sent import Sent
 from ropewalk.storage.records import ErrorInfo
 from ropewalk.vault.vault import Sealer
 
@@ -36,6 +37,8 @@ class Record(Struct, array_like=True, frozen=True, kw_only=True):
         hidden: what is not in it, because it is secret or went another way, in words.
         hash_seed: what its process hashed texts by.
         exchanges: the requests of its HTTP clients, each an `exchanges.Exchange`, in the order in which they began.
+        sent: each HTTP request that left, redirects one by one, in the order in which they began; a list to be read, not to be replayed.
+        unlisted: how many more of those there were.
     """
 
     version: int
@@ -47,6 +50,8 @@ class Record(Struct, array_like=True, frozen=True, kw_only=True):
     hidden: list[str] = []
     hash_seed: int = 0
     exchanges: list[msgspec.Raw] = []
+    sent: list[Sent] = []
+    unlisted: int = 0
 
 
 def sealed(record: Record, sealer: Sealer, execution: str, attempt: int) -> bytes:

@@ -15,7 +15,7 @@ import msgspec
 
 from ropewalk.clock import Clock
 from ropewalk.recording.exchanges import encode
-from ropewalk.recording.hiding import hide, hide_in_exchange
+from ropewalk.recording.hiding import hide, hide_in_exchange, hide_in_sent
 from ropewalk.recording.record import Record, sealed
 from ropewalk.recording.tape import Tape
 from ropewalk.storage.interface import StorageError
@@ -84,8 +84,13 @@ class Recorder:
             hidden=hidden,
             hash_seed=self._hash_seed,
             exchanges=[msgspec.Raw(exchange) for exchange in exchanges],
+            sent=[hide_in_sent(sent, redactor) for sent in tape.sent],
+            unlisted=tape.unlisted,
         )
-        execution, size = claim.execution, sum(map(len, messages)) + sum(map(len, exchanges))
+        execution, size = (
+            claim.execution,
+            sum(map(len, messages)) + sum(map(len, exchanges)) + sum(len(sent.url) for sent in tape.sent),
+        )
         try:
             sealer = await self._vault.sealer(claim.instance.id)
         except (VaultError, StorageError) as problem:

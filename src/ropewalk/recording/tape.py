@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from ropewalk.clock import Micros
+from ropewalk.egress.sent import Sent
 from ropewalk.recording.exchanges import BytesHeaders, Exchange, Taking
 
 _LOG: Final = b"\xa3log"
@@ -28,14 +29,17 @@ class Tape:
         messages: what was said, the first of it Start.
         times: when, in the same order.
         missing: how many messages, and exchanges of the door, did not fit.
+        sent: the HTTP requests that left, and `unlisted` how many more there were; whoever sends them says so.
     """
 
-    __slots__ = ("_left", "_now", "_takings", "messages", "missing", "times")
+    __slots__ = ("_left", "_now", "_takings", "messages", "missing", "sent", "times", "unlisted")
 
     def __init__(self, now: Callable[[], Micros], limit: int) -> None:
         self.messages: list[bytes] = []
         self.times: list[Micros] = []
         self.missing = 0
+        self.sent: list[Sent] = []
+        self.unlisted = 0
         self._now = now
         self._left = limit
         self._takings: list[Taking] = []

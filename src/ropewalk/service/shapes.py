@@ -13,7 +13,9 @@ from typing import Any
 import msgspec
 
 from ropewalk.clock import Micros, to_datetime
+from ropewalk.egress.sent import Sent
 from ropewalk.recording.hiding import without_credentials
+from ropewalk.service.requests import SentRequests
 from ropewalk.sources.urls import url_of
 from ropewalk.storage.budgets import at_hour, read_spent
 from ropewalk.storage.records import (
@@ -179,8 +181,12 @@ def execution_shape(
     logs: Sequence[NumberedLogLine],
     names: Mapping[str, str],
     recorded: Collection[int],
+    sent: SentRequests | None = None,
 ) -> Shape:
-    """Everything about one execution. `names` gives twists' names by their ids, `recorded` the attempts that have a record."""
+    """Everything about one execution.
+
+    `names` gives twists' names by their ids, `recorded` the attempts that have a record, `sent` what those that can be read have sent.
+    """
     return {
         "id": execution.id,
         "twist": names.get(execution.twist, execution.twist),
@@ -201,6 +207,8 @@ def execution_shape(
         "requests": execution.requests,
         "error": error_shape(execution.error),
         "logs": [log_shape(line.line) for line in logs],
+        "http_requests": None if sent is None else [sent_shape(attempt, one) for attempt, one in sent.listed],
+        "http_requests_unlisted": 0 if sent is None else sent.unlisted,
     }
 
 
@@ -220,6 +228,21 @@ def attempt_shape(attempt: Attempt, *, recorded: bool) -> Shape:
         "requests": usage.requests,
         "error": error_shape(attempt.error),
         "recorded": recorded,
+    }
+
+
+def sent_shape(attempt: int, sent: Sent) -> Shape:
+    """One HTTP request of an execution; `redirects` led to it, `status` is null when it was not answered."""
+    return {
+        "attempt": attempt,
+        "time": time_shape(sent.at),
+        "method": sent.method,
+        "url": sent.url,
+        "redirects": sent.hop,
+        "status": sent.status or None,
+        "duration_ms": _milliseconds(sent.took),
+        "body_bytes": sent.received,
+        "error": {"type": sent.error, "message": sent.message} if sent.error else None,
     }
 
 

@@ -1,6 +1,7 @@
 """Has a secret of each kind, and says of them all that it can."""
 
 import gc
+import urllib.request
 from typing import Any
 
 from ropewalk import Options, Priority, RetryPolicy, Secret, Twist, secret
@@ -29,6 +30,11 @@ class Keeper(Twist):
     async def fetch(self, url: str, headers: dict[str, str] | None = None) -> dict[str, Any]:
         response = await self.network.fetch(url, headers=headers)
         return {"url": response.url, "headers": list(response.headers.items()), "body": response.text()}
+
+    async def ask(self, url: str, headers: dict[str, str] | None = None) -> dict[str, Any]:
+        """Ask as an ordinary client does."""
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers or {})) as response:
+            return {"url": response.url, "headers": response.getheaders(), "body": response.read().decode("latin-1")}
 
     async def fetch_knowing(self, url: str) -> int:
         """Ask for something while the pin is in memory, and return its length."""
