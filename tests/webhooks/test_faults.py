@@ -236,3 +236,10 @@ async def test_bytes_that_are_no_text_arrive(impatient: Impatient) -> None:
     await site.runtime.drain()
     seen = await site.get("seen")
     assert (seen["path"], seen["params"], seen["headers"]["x-odd"], seen["raw"]) == ("\ufffdé", {"q": "\ufffd"}, "été", "fffe")
+
+
+async def test_one_without_any_header_arrives(impatient: Impatient) -> None:
+    site = impatient.site
+    assert (await impatient.ask(f"POST {impatient.path} HTTP/1.0\r\n\r\n".encode())).startswith(b"HTTP/1.1 202")
+    await site.runtime.drain()
+    assert (await site.get("seen"))["headers"] == {}

@@ -83,7 +83,8 @@ def _hide_in_event(message: bytes, hidden: list[str]) -> bytes:
     if start.trigger != "webhook":
         return message
     request, *more = _decode_event(start.event)
-    request["headers"], names = without_credentials(request["headers"])
+    headers, names = without_credentials(request.get("headers", []))  # which one of HTTP/1.0 may have none of
+    request["headers"] = headers
     hidden += [f"the header {name} of the webhook's request" for name in names]
     return _encode(replace(start, event=msgspec.json.encode([request, *more]))) if names else message
 
