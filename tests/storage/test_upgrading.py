@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ropewalk.storage.interface import DoesNotApply, UnknownInstance
-from ropewalk.storage.records import Offer
+from ropewalk.storage.records import Offer, Rank
 from tests.storage.scene import Scene
 
 
@@ -161,3 +161,36 @@ async def test_deactivation_ends_the_wait_for_a_grant(scene: Scene) -> None:
     with pytest.raises(DoesNotApply):
         await scene.storage.grant(2, scene.lifecycle("i1", "upgrade"))
     assert await scene.run_all() == ["deactivate"]
+
+
+async def test_lifecycle_methods_are_tried_to_their_end_one_after_another(scene: Scene) -> None:
+    await scene.active()
+    await scene.enqueue("i1", "options_changed", rank=Rank.BARRIER, trigger="options")
+    await scene.fail(await scene.claim(), retry_in=60, ordered=True)
+    await scene.enqueue("i1", "options_changed", rank=Rank.BARRIER, trigger="options")
+    await scene.upgrade("b2")
+    assert await scene.nothing_to_claim()
+    scene.clock.move(60)
+    for trigger in ("options", "options"):
+        claim = await scene.claim()
+        assert claim.execution.trigger == trigger
+        await scene.succeed(claim)
+    upgrade = await scene.claim()
+    await scene.enqueue("i1", "options_changed", rank=Rank.BARRIER, trigger="options")
+    await scene.fail(upgrade, retry_in=60)
+    assert await scene.nothing_to_claim()
+    scene.clock.move(60)
+    assert await scene.run_all() == ["upgrade", "options_changed"]
+    assert await scene.problems() == []
+
+
+async def test_what_is_held_waits_until_the_options_are_told(scene: Scene) -> None:
+    await scene.active()
+    await scene.enqueue("i1", "held")
+    await scene.fail(await scene.claim(), retry_in=10, ordered=True)
+    await scene.enqueue("i1", "options_changed", rank=Rank.BARRIER, trigger="options")
+    await scene.fail(await scene.claim(), retry_in=60, ordered=True)
+    scene.clock.move(30)
+    assert await scene.nothing_to_claim()
+    scene.clock.move(30)
+    assert await scene.run_all() == ["options_changed", "held"]

@@ -126,25 +126,19 @@ _NEXT: Final = f"""
     WHERE instance = ? AND seq IS NOT NULL ORDER BY rank, seq LIMIT 1
     """
 
-_NEXT_BARRIER: Final = f"""
-    SELECT {EXECUTION} FROM executions e INDEXED BY executions_barriers
-    WHERE instance = ? AND rank <= 1 AND rank <= ? AND (trigger = 'activate' OR NOT ?) AND {WAITING} AND (due IS NULL OR due <= ?)
-    ORDER BY rank, seq IS NULL, seq, due LIMIT 1
+_FIRST_BARRIER: Final = f"""
+    SELECT n FROM executions INDEXED BY executions_barriers
+    WHERE instance = ? AND rank <= 1 AND rank <= ? AND (trigger = 'activate' OR NOT ?) AND {WAITING} ORDER BY rank, n LIMIT 1
     """
 
-_HELD: Final = f"SELECT {EXECUTION} FROM executions e WHERE n = ? AND {WAITING} AND (due IS NULL OR due <= ?)"
+_EXCEPTION: Final = f"SELECT {EXECUTION} FROM executions e WHERE n = ? AND {WAITING} AND (due IS NULL OR due <= ?)"
 
 _WAKE: Final = """
     SELECT EXISTS (SELECT 1 FROM executions INDEXED BY executions_ready WHERE instance = ?1 AND seq IS NOT NULL),
         (SELECT due FROM executions INDEXED BY executions_timers WHERE instance = ?1 AND due IS NOT NULL ORDER BY due LIMIT 1)
     """
 
-_WAKE_BARRIER: Final = f"""
-    SELECT min(coalesce(due, 0)) FROM executions INDEXED BY executions_barriers
-    WHERE instance = ? AND rank <= 1 AND rank <= ? AND (trigger = 'activate' OR NOT ?) AND {WAITING}
-    """
-
-_WAKE_HELD: Final = f"SELECT coalesce(due, 0) FROM executions WHERE n = ? AND {WAITING}"
+_WAKE_EXCEPTION: Final = f"SELECT coalesce(due, 0) FROM executions WHERE n = ? AND {WAITING}"
 
 FIRST_TIMER: Final = """
     SELECT due FROM executions INDEXED BY executions_timers WHERE instance = ?1 AND due IS NOT NULL ORDER BY due LIMIT 1
@@ -173,8 +167,9 @@ def wake_time(tx: Transaction, state: InstanceState, at: Micros) -> Micros | Non
     if state.running is not None or state.rests:
         return None
     reach = _reach(state)
+    due: Micros | None
     if reach < Rank.ORDINARY or state.held is not None:
-        due = _earliest_exception(tx, state, reach)
+        due = tx.value(_WAKE_EXCEPTION, (_exception(tx, state, reach),))
     else:
         ready, due = tx.rows(_WAKE, (state.id,))[0]
         due = 0 if ready else min((time for time in (due, state.recurs_at) if time is not None), default=None)
@@ -194,11 +189,14 @@ def _wake_time_of_ready(tx: Transaction, state: InstanceState, at: Micros) -> Mi
     return paced if paced > at else 0
 
 
-def _earliest_exception(tx: Transaction, state: InstanceState, reach: Rank) -> Micros | None:
-    times = [tx.value(_WAKE_BARRIER, (state.id, reach, state.status == "activating"))]
-    if reach == Rank.ORDINARY:
-        times.append(tx.value(_WAKE_HELD, (state.held,)))
-    return min((time for time in times if time is not None), default=None)
+def _exception(tx: Transaction, state: InstanceState, reach: Rank) -> int | None:
+    """Return the only execution that may run, in its time, where not all may: the first lifecycle method, which others of its kind wait
+    for too, or else the one that is held.
+    """
+    first: int | None = tx.value(_FIRST_BARRIER, (state.id, reach, state.status == "activating"))
+    if first is None and reach == Rank.ORDINARY:
+        return state.held
+    return first
 
 
 def _next_row(tx: Transaction, state: InstanceState, at: Micros) -> Row | None:
@@ -207,10 +205,7 @@ def _next_row(tx: Transaction, state: InstanceState, at: Micros) -> Row | None:
     if reach == Rank.ORDINARY and state.held is None:
         promote_due(tx, state, at)
         return tx.row(_NEXT, (state.id,))
-    barrier = tx.row(_NEXT_BARRIER, (state.id, reach, state.status == "activating", at))
-    if barrier is None and reach == Rank.ORDINARY:
-        return tx.row(_HELD, (state.held, at))
-    return barrier
+    return tx.row(_EXCEPTION, (_exception(tx, state, reach), at))
 
 
 def promote_due(tx: Transaction, state: InstanceState, at: Micros) -> bool:
