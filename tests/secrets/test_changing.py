@@ -9,14 +9,17 @@ from pathlib import Path
 
 import pytest
 
+from ropewalk.answers.secrets import InstanceOptions, OptionsReader
 from ropewalk.errors import InvalidValue
 from ropewalk.service.changing import change
 from ropewalk.service.gate import BreaksLive
 from ropewalk.service.options import Given
 from ropewalk.storage.interface import DoesNotApply
+from ropewalk.storage.records import Instance
 from ropewalk.vault.errors import KeyMissing
 from ropewalk.vault.masters import Masters
 from ropewalk.vault.rotation import rotate
+from ropewalk.wire.control import Manifest
 from tests.egress.origin import Connection
 from tests.harness.processes import below
 from tests.secrets.kept import KEEPER, PIN, TOKEN, Kept
@@ -62,6 +65,26 @@ async def test_one_that_runs_keeps_its_own(kept: Kept) -> None:
     go.set()
     assert (await kept.runtime.finish(running)).result == b'"one one 200"'
     assert await kept.call("label") == "two"
+
+
+async def test_one_that_was_claimed_before_a_change_begins_after_it(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    hooks: list[str | None] = []
+    read = OptionsReader.read
+
+    async def change_meanwhile(reader: OptionsReader, instance: Instance, manifest: Manifest) -> InstanceOptions:
+        if not hooks:
+            hooks.append(None)
+            hooks.append(await kept.change(token="another", base_url=kept.other.url))
+        return await read(reader, instance, manifest)
+
+    monkeypatch.setattr(OptionsReader, "read", change_meanwhile)
+    await kept.call("fetch", f"{kept.other.url}/api/items")
+    assert kept.other.requests[-1].header("authorization") == "Bearer another"
+    assert kept.origin.requests == []
+    hook = await kept.runtime.finish(hooks[-1] or "")
+    (fetched,) = await kept.runtime.executions(kept.instance, "fetch")
+    assert (fetched.lost, hook.status) == (1, "succeeded")
+    assert (fetched.started_at or 0) >= (hook.finished_at or 0)
 
 
 async def test_the_hook_goes_first_also_when_it_is_tried_again(kept: Kept) -> None:

@@ -133,9 +133,9 @@ async def test_no_file_beside_the_database_holds_one(kept: Kept) -> None:
 
 async def test_deactivation_leaves_no_key_and_no_secret(kept: Kept) -> None:
     storage = kept.runtime.storage
-    assert await storage.sealed_options(kept.instance) is not None
+    assert (await storage.options(kept.instance))[1] is not None
     assert (await kept.runtime.deactivate(kept.instance)).status == "succeeded"
-    assert await storage.sealed_options(kept.instance) is None
+    assert await storage.options(kept.instance) == (b"{}", None)
     assert await storage.data_key(kept.instance) is None
 
 

@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from ropewalk.answers.declared import filled, option_values
 from ropewalk.egress.credentials import Credential
+from ropewalk.storage.interface import DoesNotApply
 from ropewalk.vault.redaction import Redactor
 from ropewalk.wire.control import Manifest, OptionField
 from ropewalk.wire.messages import Json
@@ -61,10 +62,13 @@ class OptionsReader:
     async def read(self, instance: Instance, manifest: Manifest) -> InstanceOptions:
         """Return the options of an instance that runs the version with this manifest.
 
-        Raises: as `Vault.sealer`, and Tampered; BadPattern when a secret's URL patterns cannot be made of the options.
+        Raises: as `Vault.sealer`, and Tampered; BadPattern when a secret's URL patterns cannot be made of the options; DoesNotApply when they
+            were changed since the instance was claimed: new secrets must not go where old options say.
         """
         fields = [field for field in manifest.options if field.type == "secret"]
-        sealed = await self._storage.sealed_options(instance.id) if fields else None
+        now, sealed = await self._storage.options(instance.id) if fields else (instance.options, None)
+        if now != instance.options:
+            raise DoesNotApply(f"the options of instance {instance.id} were changed since it was claimed")
         if sealed is None:
             return InstanceOptions(told=instance.options, open=instance.options)
         key = (instance.id, instance.version, instance.options, sealed)

@@ -37,7 +37,7 @@ _BEFORE = "the secrets from before the change of options are not told: self.opti
 
 async def chosen_of(storage: Storage, vault: Vault, instance: Instance) -> Chosen:
     """Return what an instance was given. Raises what the vault raises."""
-    sealed = await storage.sealed_options(instance.id)
+    _, sealed = await storage.options(instance.id)
     secrets = {} if sealed is None else open_secrets(await vault.sealer(instance.id), sealed)
     return Chosen(msgspec.json.decode(instance.options), secrets)
 
@@ -45,12 +45,7 @@ async def chosen_of(storage: Storage, vault: Vault, instance: Instance) -> Chose
 async def shown(service: Service, instance: Instance) -> dict[str, Any]:
     """Return the value of each option of an instance, with secrets hidden, and None where there is none."""
     version = await _version(service, instance)
-    has_secrets = await service.storage.sealed_options(instance.id) is not None
-    chosen = (
-        await chosen_of(service.storage, service.vault, instance)
-        if has_secrets
-        else Chosen(msgspec.json.decode(instance.options))
-    )
+    chosen = await chosen_of(service.storage, service.vault, instance)
     return {field.name: _shown(field, chosen) for field in version.manifest.options if not field.ns}
 
 
@@ -74,7 +69,7 @@ async def change(service: Service, instance: Instance, given: Mapping[str, Given
     after = choose(fields, given, _without(before, reset, fields))
     if after == before:
         return None
-    sealed_before = await service.storage.sealed_options(instance.id)
+    _, sealed_before = await service.storage.options(instance.id)
     sealed = sealed_before
     if after.secrets != before.secrets:
         sealed = seal_secrets(await service.vault.sealer(instance.id), after.secrets)

@@ -155,8 +155,11 @@ class Storage(Protocol):
         """What of an instance names methods: callbacks and events that are not over, grouped by what they ask of the method."""
         ...
 
-    async def sealed_options(self, instance: str) -> bytes | None:
-        """An instance's secret options, sealed; None when it has none."""
+    async def options(self, instance: str) -> tuple[Json, bytes | None]:
+        """An instance's options as they are now, both of one moment: the open ones, and the secret ones sealed, None when it has none.
+
+        Raises UnknownInstance.
+        """
         ...
 
     async def change_options(self, new: NewOptions) -> None:

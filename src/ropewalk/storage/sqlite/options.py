@@ -9,7 +9,7 @@ from ropewalk.storage.records import NewOptions
 from ropewalk.storage.sqlite.committer import Transaction
 from ropewalk.storage.sqlite.scheduling import add_execution, load, save
 
-SEALED: Final = "SELECT sealed FROM secrets WHERE instance = ?"
+OPTIONS: Final = "SELECT options, (SELECT sealed FROM secrets WHERE instance = id) FROM instances WHERE id = ?"
 
 _KEEP: Final = "INSERT INTO secrets (instance, sealed) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET sealed = ?2"
 
@@ -32,7 +32,7 @@ def change_options(tx: Transaction, new: NewOptions) -> None:
     state = load(tx, new.instance)
     if state.status == "deactivating":
         raise UnknownInstance(f"instance {new.instance} is being deactivated: its options stay as they are")
-    if (state.options, tx.value(SEALED, (new.instance,))) != new.before:
+    if tx.row(OPTIONS, (new.instance,)) != new.before:
         raise DoesNotApply(f"the options of instance {new.instance} were changed meanwhile: look at them and try again")
     state.options, sealed = new.after
     keep_sealed(tx, new.instance, sealed)

@@ -13,7 +13,7 @@ import apsw
 import msgspec
 
 from ropewalk.clock import Micros
-from ropewalk.storage.interface import StorageFull, StorageUnavailable
+from ropewalk.storage.interface import StorageFull, StorageUnavailable, UnknownInstance
 from ropewalk.storage.records import (
     ActivityQuery,
     Attempt,
@@ -47,7 +47,7 @@ from ropewalk.storage.sqlite.deploying import TWIST, VERSION, twist_record, vers
 from ropewalk.storage.sqlite.driver import Connection, Row
 from ropewalk.storage.sqlite.errors import translate
 from ropewalk.storage.sqlite.keys import DATA_KEY, DATA_KEYS, MASTER_KEY, SEALED_OF, sealed_record
-from ropewalk.storage.sqlite.options import SEALED
+from ropewalk.storage.sqlite.options import OPTIONS
 from ropewalk.storage.sqlite.prefixes import after_prefix
 from ropewalk.storage.sqlite.recording import RECORD, RECORDED
 from ropewalk.storage.sqlite.recurring import LOOKED_AT_LATER, RECURRING, recurring_record
@@ -135,10 +135,12 @@ class Reader:
         """What of an instance names methods."""
         return [use_record(row) for statement in USES for row in self._rows(statement, (instance,))]
 
-    def sealed_options(self, instance: str) -> bytes | None:
-        """The secret options of an instance."""
-        row = self._row(SEALED, (instance,))
-        return None if row is None else row[0]
+    def options(self, instance: str) -> tuple[Json, bytes | None]:
+        """The options of an instance, the secret ones sealed."""
+        row = self._row(OPTIONS, (instance,))
+        if row is None:
+            raise UnknownInstance(f"there is no instance {instance}")
+        return row[0], row[1]
 
     # ── Keys ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -146,9 +146,9 @@ class SqliteStorage:
         """What of an instance names methods."""
         return self._read.live_uses(instance)
 
-    async def sealed_options(self, instance: str) -> bytes | None:
-        """An instance's secret options."""
-        return self._read.sealed_options(instance)
+    async def options(self, instance: str) -> tuple[Json, bytes | None]:
+        """An instance's options."""
+        return self._read.options(instance)
 
     async def change_options(self, new: NewOptions) -> None:
         """Replace an instance's options."""
