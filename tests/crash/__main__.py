@@ -12,9 +12,8 @@ import json
 import random
 import sys
 import time
-from pathlib import Path
 
-from tests.crash.episode import Broken, Episode, folder, make_template, shrunk
+from tests.crash.episode import Broken, Episode, Ground, lay_ground, shrunk
 from tests.crash.mutants import MUTANTS
 
 
@@ -28,24 +27,22 @@ def main() -> None:
     parser.add_argument("--mutant", choices=sorted(MUTANTS), help="plant this bug")
     given = parser.parse_args()
     seed = random.randrange(1 << 32) if given.seed is None else given.seed
-    with folder() as place:
-        template = Path(place)
-        make_template(template)
+    with lay_ground() as ground:
         if given.mutants:
-            sys.exit(plant_all(template, seed, given.kills))
-        sys.exit(campaign(template, seed, given.kills, given.mutant, given.shrink))
+            sys.exit(plant_all(ground, seed, given.kills))
+        sys.exit(campaign(ground, seed, given.kills, given.mutant, given.shrink))
 
 
-def campaign(template: Path, seed: int, kills: int, mutant: str | None, shrink: float) -> int:
+def campaign(ground: Ground, seed: int, kills: int, mutant: str | None, shrink: float) -> int:
     """Live episodes until there were so many kills; the summary is JSON on stdout."""
     began, killed, episodes = time.monotonic(), 0, 0
     tell(f"seed {seed}")
     while killed < kills:
         episode = Episode.drawn(f"{seed}.{episodes}", mutant=mutant)
         try:
-            killed += episode.run(template).kills
+            killed += episode.run(ground).kills
         except Broken as broken:
-            report(episode, broken, template, shrink)
+            report(episode, broken, ground, shrink)
             return 1
         episodes += 1
         if episodes % 10 == 0:
@@ -58,30 +55,30 @@ def campaign(template: Path, seed: int, kills: int, mutant: str | None, shrink: 
     return 0
 
 
-def report(episode: Episode, broken: Broken, template: Path, shrink: float) -> None:
+def report(episode: Episode, broken: Broken, ground: Ground, shrink: float) -> None:
     """Say what does not hold, and the fewest steps that show it."""
     tell(f"BROKEN in episode {episode.seed}:\n{broken}\nlooking for fewer steps")
-    small = shrunk(episode, template, seconds=shrink)
+    small = shrunk(episode, ground, seconds=shrink)
     document = {"seed": episode.seed, "broken": str(broken).splitlines(), "kills": small.kills, "steps": small.steps}
     print(json.dumps(document, indent=1))
 
 
-def plant_all(template: Path, seed: int, kills: int) -> int:
+def plant_all(ground: Ground, seed: int, kills: int) -> int:
     """Plant each bug until it is seen; returns how many were not."""
-    found = {name: seen(template, name, seed, kills) for name in MUTANTS}
+    found = {name: seen(ground, name, seed, kills) for name in MUTANTS}
     print(json.dumps(found, indent=1))
     return sum(how is None for how in found.values())
 
 
-def seen(template: Path, mutant: str, seed: int, kills: int) -> str | None:
+def seen(ground: Ground, mutant: str, seed: int, kills: int) -> str | None:
     """Return what a planted bug was seen by, None when it was not within so many kills."""
     killed, number = 0, 0
     while killed < kills:
         episode = Episode.drawn(f"{seed}.{number}", mutant=mutant)
         try:
-            killed += episode.run(template).kills
+            killed += episode.run(ground).kills
         except Broken as broken:
-            Episode.drawn(f"{seed}.{number}").run(template)  # without the bug nothing is to be seen
+            Episode.drawn(f"{seed}.{number}").run(ground)  # without the bug nothing is to be seen
             first = str(broken).splitlines()[0]
             tell(f"{mutant}: seen after {killed:,} kills: {first[:150]}")
             return first

@@ -17,17 +17,28 @@ import signal
 import tempfile
 import time
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.crash import checks, mutants
+from msgspec import Struct
+
+from tests.crash import checks, replays
 from tests.crash.kills import Kill, install
-from tests.crash.life import Life, deploy, open_light
+from tests.crash.life import Life, Plan
+from tests.crash.mutants import MUTANTS
+from tests.crash.origin import Origin, serving
+from tests.crash.services import open_service
+from tests.crash.versions import Code
 from tests.crash.workload import Drawn, Step
 from tests.harness.clock import SteppedClock
 
 IN_MEMORY = Path("/dev/shm")
+REPLAYS = 12
+"""Attempts of an episode that are replayed."""
+
 PATIENCE = 40.0
 """Seconds after which a life that does not end is stuck."""
 
@@ -55,20 +66,37 @@ class Told:
         return max((line["begin"] + 1 for line in self.lines if "begin" in line), default=0)
 
 
+class Ground(Struct, kw_only=True):
+    """What episodes stand on.
+
+    Attributes:
+        template: a folder with a database in which the clerk is deployed, copied for each.
+        origin: where the clerks' requests go.
+    """
+
+    template: Path
+    origin: Origin
+
+
 def folder() -> tempfile.TemporaryDirectory[str]:
     """Return a folder for a database, in memory where that can be: no disk is asked for what a kill leaves."""
     return tempfile.TemporaryDirectory(dir=IN_MEMORY if os.access(IN_MEMORY, os.W_OK) else None)
 
 
-def make_template(place: Path) -> None:
-    """Make a database with the twist deployed, to be copied for each episode."""
+@contextmanager
+def lay_ground() -> Iterator[Ground]:
+    """Have something for episodes to stand on, for as long as the block runs."""
+    with folder() as place, serving(Path(place)) as origin:
+        template = Path(place) / "template"
+        template.mkdir()
+        asyncio.run(_make(template / "ropewalk.db", origin.url))
+        yield Ground(template=template, origin=origin)
 
-    async def make() -> None:
-        service = await open_light(place / "ropewalk.db", SteppedClock(), print, create=True)
-        await deploy(service, 1)
-        await service.close()
 
-    asyncio.run(make())
+async def _make(database: Path, origin: str) -> None:
+    service = await open_service(database, SteppedClock(), print, origin, create=True)
+    await service.deploy(Code(number=1, origin=origin).bundle)
+    await service.close()
 
 
 @dataclass
@@ -85,23 +113,25 @@ class Episode:
         """Draw an episode."""
         return cls(seed, Drawn(seed).steps(steps), kills, mutant)
 
-    def run(self, template: Path) -> Told:
+    def run(self, ground: Ground) -> Told:
         """Live it. Raises Broken with everything that does not hold."""
         chance = random.Random(f"kills {self.seed}")
         told = Told()
+        ground.origin.since()
         with folder() as place:
-            shutil.copytree(template, place, dirs_exist_ok=True)
+            shutil.copytree(ground.template, place, dirs_exist_ok=True)
             database = Path(place) / "ropewalk.db"
-            slots: dict[int, str] = {}
+            plan = Plan(database=database, origin=ground.origin.url, steps=self.steps)
             for number in range(self.kills + 1):
                 kill = self._kill(chance) if number < self.kills else Kill()
-                if self._live(database, kill, told, slots, number):
+                if self._live(plan, kill, told, number):
                     break
                 told.kills += 1
                 problems = checks.after_a_kill(database, told.offset)
                 if problems:
                     raise Broken("\n".join(problems))
-            problems = checks.at_the_end(database, self.steps, told.lines, told.offset)
+            problems = checks.at_the_end(database, self.steps, told.lines, ground.origin.since(), told.offset)
+            problems = problems or replays.differences(database, self.seed, REPLAYS, sandboxed=False)
             if problems:
                 raise Broken("\n".join(problems[:20]))
         return told
@@ -110,19 +140,19 @@ class Episode:
         """Draw when a life ends; a third of them with the power."""
         return Kill(at=1 + int(chance.expovariate(1 / 60)), lost=chance.choice([None, None, chance.random()]))
 
-    def _live(self, database: Path, kill: Kill, told: Told, slots: dict[int, str], number: int) -> bool:
+    def _live(self, plan: Plan, kill: Kill, told: Told, number: int) -> bool:
         """Have a process live until it is killed; returns whether it came to its end instead."""
+        plan.first, plan.offset = told.next_step, told.offset
         reading, writing = os.pipe()
-        first = told.next_step
         child = os.fork()
         if child == 0:
             os.close(reading)
-            self._be(database, kill, Life(database, writing, self.steps, first, told.offset, dict(slots)))
+            self._be(kill, Life(plan, writing))
         os.close(writing)
         status = _follow(reading, child, told, number)
         for line in told.lines:
             if line.get("life") == number and "done" in line and self.steps[line["done"]]["do"] == "activate":
-                slots[self.steps[line["done"]]["slot"]] = line["answer"]
+                plan.slots[self.steps[line["done"]]["slot"]] = line["answer"]
         if not any(line.get("lives") for line in told.lines if line["life"] == number):
             raise AssertionError(f"life {number} did not begin: {told.lines[-1:]}")
         faults = {line["fault"] for line in told.lines if "fault" in line}
@@ -133,16 +163,16 @@ class Episode:
             raise Broken(f"life {number} ended by itself: {told.lines[-1].get('failed', status) if told.lines else status}")
         return over
 
-    def _be(self, database: Path, kill: Kill, life: Life) -> None:
+    def _be(self, kill: Kill, life: Life) -> None:
         """Be the process. Never returns."""
         try:
             install(kill)
             if self.mutant is not None:
-                mutants.MUTANTS[self.mutant]()
+                MUTANTS[self.mutant]()
             life.tell(lives=True)
             asyncio.run(life.live())
         except BaseException:  # noqa: BLE001 - whatever it is, it is told, and this process ends here
-            life.tell(failed=traceback.format_exc()[-1500:])
+            life.tell(failed=traceback.format_exc()[-4500:])
             os._exit(1)
         os._exit(0)
 
@@ -168,7 +198,7 @@ def _follow(reading: int, child: int, told: Told, number: int) -> int:
     return os.waitstatus_to_exitcode(status)
 
 
-def shrunk(episode: Episode, template: Path, seconds: float) -> Episode:
+def shrunk(episode: Episode, ground: Ground, seconds: float) -> Episode:
     """Return an episode that is broken too, with as few steps as can be found in the time."""
     until = time.monotonic() + seconds
     best = episode
@@ -176,7 +206,7 @@ def shrunk(episode: Episode, template: Path, seconds: float) -> Episode:
     while size and time.monotonic() < until:
         for start in range(0, len(best.steps), size):
             fewer = Episode(best.seed, best.steps[:start] + best.steps[start + size :], best.kills, best.mutant)
-            if _breaks(fewer, template) or _breaks(fewer, template):
+            if _breaks(fewer, ground) or _breaks(fewer, ground):
                 best = fewer
                 break
             if time.monotonic() > until:
@@ -186,9 +216,9 @@ def shrunk(episode: Episode, template: Path, seconds: float) -> Episode:
     return best
 
 
-def _breaks(episode: Episode, template: Path) -> bool:
+def _breaks(episode: Episode, ground: Ground) -> bool:
     try:
-        episode.run(template)
+        episode.run(ground)
     except Broken:
         return True
     return False

@@ -1,4 +1,4 @@
-"""One life of a node: the production node on a real database, with light guests, that does steps until it is killed or has done them.
+"""One life of a node: the production node on a real database, that does steps until it is killed or has done them.
 
 What it has done is told line by line on a pipe, which outlives it. A step is told of when it begins and when it is acknowledged: what lies
 between may have happened or not.
@@ -11,25 +11,27 @@ import contextlib
 import json
 import logging
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ropewalk.answers.tasks import new_id
-from ropewalk.sandbox.interface import Source
-from ropewalk.service import node as node_module
-from ropewalk.service.config import Settings
+from msgspec import Struct
+
+from ropewalk.dispatch import attempt
+from ropewalk.egress.connections import verifying_context
+from ropewalk.egress.fetch import Fetcher
+from ropewalk.errors import RopewalkError
+from ropewalk.service import node
 from ropewalk.service.node import Node
-from ropewalk.service.options import Chosen
-from ropewalk.service.rolling_out import RollOut
-from ropewalk.service.service import Service, storage_limits
-from ropewalk.sources.receiving import Received, Receiver
 from ropewalk.storage.interface import StorageError, UnknownInstance
-from ropewalk.storage.records import PENDING, ExecutionQuery, Instance, NewVersion
-from ropewalk.storage.sqlite import open_sqlite
-from ropewalk.wire.messages import HttpAnswer
-from tests.crash.guests import LightSource, manifest, target
+from tests.crash.actions import Actions
+from tests.crash.services import open_service
+from tests.crash.watched import FAULT, Journal
 from tests.crash.workload import Step
 from tests.harness.clock import SteppedClock
+
+_VERIFYING = verifying_context()
+"""Made once: reading the system's authorities takes as long as a life does."""
 
 JUMPS = 400
 """Times that the clock is moved on before what is left counts as stuck."""
@@ -39,71 +41,48 @@ class Stuck(Exception):
     """There is no end to the work."""
 
 
-class Fetcher:
-    """Answers every request at once: what was sent is in the journal."""
+class Plan(Struct, kw_only=True):
+    """What a life is to do.
 
-    def __init__(self, **_: Any) -> None:
-        """Take what the production fetcher takes."""
+    Attributes:
+        database: where.
+        origin: where the clerks' requests go.
+        steps: what is done in all lives together.
+        first: the first of them that is still to be done.
+        offset: how far the clock was moved on before.
+        slots: the instances that there are, by the steps' names for them.
+        sandboxed: whether guests are real processes.
+    """
 
-    async def start(self) -> None:
-        """There is nothing to start."""
-
-    async def stop(self) -> None:
-        """There is nothing to stop."""
-
-    async def fetch(self, request: Any, asker: Any) -> HttpAnswer:
-        asker.about_to_send()
-        await asyncio.sleep(0)
-        return HttpAnswer(status=200, headers=[], body=b"", url=request.url)
-
-
-class LightService(Service):
-    """A service whose sandbox is light guests, and whose bundles need no disk."""
-
-    light: LightSource
-
-    async def sandbox(self, hash_seed: int | None = None) -> Source:
-        return self.light
-
-    async def materialise(self, digest: str) -> None:
-        """Nothing reads the files."""
-        await self.storage.bundle(digest)
+    database: Path
+    origin: str
+    steps: list[Step]
+    first: int = 0
+    offset: int = 0
+    slots: dict[int, str] = {}
+    sandboxed: bool = False
 
 
-async def open_light(database: Path, clock: SteppedClock, journal: Any, *, create: bool = False) -> LightService:
-    """Open a database for light guests."""
-    settings = Settings(database=f"sqlite:///{database}", concurrency=3)
-    storage = await open_sqlite(database, clock=clock, create=create, limits=storage_limits(settings))
-    service = LightService(settings, storage, clock)
-    service.light = LightSource(journal)
-    return service
+class _Faults(logging.Handler):
+    """Tells of what the host itself says is wrong with it."""
 
+    def __init__(self, tell: Journal) -> None:
+        super().__init__()
+        self._tell = tell
 
-async def deploy(service: Service, number: int) -> None:
-    """Deploy a version, as `Service.deploy` does once it has imported the module."""
-    new = NewVersion(
-        name="clerk",
-        bundle=f"bundle-{number}",
-        module="twist",
-        manifest=manifest(number),
-        files={"twist.py": b"# %d" % number},
-        at=service.clock.now(),
-    )
-    await service.storage.deploy(new)
-    await RollOut(service.storage, service.clock).finish()
+    def emit(self, record: logging.LogRecord) -> None:
+        if FAULT not in self.format(record):
+            self._tell(fault=self.format(record)[-1500:])
 
 
 class Life:
     """What a process does between its start and its end."""
 
-    def __init__(self, database: Path, pipe: int, steps: list[Step], first: int, offset: int, slots: dict[int, str]) -> None:
+    def __init__(self, plan: Plan, pipe: int) -> None:
         self.clock = SteppedClock()
-        self.clock.offset = offset
-        self.slots = slots
-        self._database = database
+        self.clock.offset = plan.offset
+        self._plan = plan
         self._pipe = pipe
-        self._steps = steps
-        self._first = first
 
     def tell(self, **line: Any) -> None:
         """Write a line to the pipe: it is there whatever happens to this process."""
@@ -111,28 +90,37 @@ class Life:
 
     async def live(self) -> None:
         """Do the steps that are left, then work off what is left of them."""
-        logging.disable()
-        setattr(node_module, "Fetcher", Fetcher)  # noqa: B010 - which the module does not export
-        self.service = await open_light(self._database, self.clock, self.tell)
+        logging.basicConfig(level=logging.ERROR, handlers=[_Faults(self.tell)], force=True)
+        setattr(attempt, "_LOG_FLUSH", 0.0)  # noqa: B010 - which the module does not export; lines are kept apart from settlements
+        setattr(node, "Fetcher", partial(Fetcher, tls=_VERIFYING))  # noqa: B010 - as above
+        plan = self._plan
+        self.service = await open_service(plan.database, self.clock, self.tell, plan.origin, sandboxed=plan.sandboxed)
         self.storage = self.service.storage
         self.node = Node(self.service)
+        actions = Actions(self.service, self.node, self.tell, self.move, plan.slots)
         stop, ready = asyncio.Event(), asyncio.Event()
         async with asyncio.TaskGroup() as group:
             running = group.create_task(self.node.run(stop, ready.set))
             await ready.wait()
-            for number in range(self._first, len(self._steps)):
-                await self._take(number, self._steps[number])
+            await self._look()
+            for number in range(plan.first, len(plan.steps)):
+                await self._take(actions, number, plan.steps[number])
             await self._work_off()
             stop.set()
             await running
         await self.service.close()
         self.tell(over=True)
 
-    async def _take(self, number: int, step: Step) -> None:
+    async def _look(self) -> None:
+        """Look for what is wrong once the node is there, and mend it."""
+        for found in await self.service.audit(repair=True):
+            self.tell(found=f"{found.name}: {found.what}")
+
+    async def _take(self, actions: Actions, number: int, step: Step) -> None:
         self.tell(begin=number)
         try:
-            answer = await getattr(self, f"_{step['do']}")(step)
-        except StorageError as error:
+            answer = await actions.do(step)
+        except (StorageError, RopewalkError) as error:
             self.tell(refused=number, error=f"{type(error).__name__}: {error}")
         else:
             self.tell(done=number, answer=answer)
@@ -148,7 +136,7 @@ class Life:
             far = wake is None or wake > self.clock.now() + 300 * 1_000_000  # nothing but ticks
             if far and (await self.storage.workload()).backing_off == 0:
                 break
-            self._move((wake or 0) - self.clock.now() + 1)
+            self.move((wake or 0) - self.clock.now() + 1)
         else:
             raise Stuck(f"there is still something to do after {JUMPS} times that the clock was moved on")
         while await self.storage.erase(500):
@@ -164,98 +152,8 @@ class Life:
             await asyncio.sleep(0 if load.running else 0.0005)
         raise Stuck("what is ready does not run")
 
-    def _move(self, micros: int) -> None:
+    def move(self, micros: int) -> None:
+        """Move the clock on."""
         self.clock.offset += max(0, micros)
         self.tell(offset=self.clock.offset)
         self.node.wake()
-
-    # ── Steps ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    async def _instance(self, step: Step) -> Instance | None:
-        id_ = self.slots.get(step["slot"])
-        return None if id_ is None else await self.storage.instance(id_)
-
-    async def _activate(self, step: Step) -> str:
-        version = await self.storage.version((await self.storage.twists())[0].id)
-        assert version is not None
-        root = await self.storage.root_priority()
-        instance, _ = await self.service.activate(version, root.id, Chosen())
-        self.slots[step["slot"]] = instance
-        return instance
-
-    async def _deploy(self, step: Step) -> None:
-        (twist,) = await self.storage.twists()
-        await deploy(self.service, twist.latest + 1)
-
-    async def _invoke(self, step: Step) -> str | None:
-        instance = await self._instance(step)
-        return None if instance is None else await self.service.invoke(instance, target("work", step["name"], step["spec"]))
-
-    async def _deliver(self, step: Step) -> list[Any] | None:
-        instance = await self._instance(step)
-        webhooks = [] if instance is None else await self.storage.webhooks(instance.id)
-        if not webhooks:
-            return None
-        receiver = Receiver(self.storage, self.service.vault, self.clock, None, new_id=new_id, woken=self.node.wake)  # type: ignore[arg-type]
-        request = Received(method="POST", path="", query="", headers=[], body=b"{}")
-        accepted = await receiver.accept(webhooks[0], request, step["delivery"])
-        return [accepted.execution, accepted.duplicate]
-
-    async def _pause(self, step: Step) -> None:
-        for _ in range(step["turns"]):
-            await asyncio.sleep(0)
-
-    async def _advance(self, step: Step) -> None:
-        self._move(round(step["seconds"] * 1e6))
-
-    async def _set(self, step: Step) -> str | None:
-        instance = await self._instance(step)
-        if instance is None:
-            return None
-        await self.storage.write_values(instance.id, "", {step["key"]: b"1"}, self.clock.now())
-        return instance.id
-
-    async def _cancel(self, step: Step) -> str | None:
-        """Cancel something that waits or runs."""
-        found = await self._executions(step, *PENDING)
-        mine = [one for one in found if one.trigger in ("task", "invoke", "webhook")]
-        if not mine:
-            return None
-        chosen = mine[step["place"] % len(mine)]
-        self.tell(cancelling=chosen.id)
-        done = await self.storage.cancel(chosen.id, self.clock.now())
-        if step["place"] % 2:
-            self.node._dispatcher.look_at_leases()  # type: ignore[union-attr]  # as the ring does that follows, unless it is lost
-        return str(chosen.id) if done else None
-
-    async def _retry(self, step: Step) -> str | None:
-        """Retry something that is over for bad."""
-        found = await self._executions(step, "dead", "failed")
-        if not found:
-            return None
-        self.tell(retrying=found[0].id)
-        await self.storage.retry(found[0].id, self.clock.now())
-        return str(found[0].id)
-
-    async def _executions(self, step: Step, *statuses: str) -> list[Any]:
-        instance = self.slots.get(step["slot"])
-        found = await self.storage.executions(ExecutionQuery(instance=instance)) if instance else []
-        return [one for one in found if one.status in statuses]
-
-    async def _suspend(self, step: Step) -> None:
-        instance = await self._instance(step)
-        if instance is not None:
-            await self.service.suspend(instance.id, "to look into it")
-
-    async def _resume(self, step: Step) -> None:
-        instance = await self._instance(step)
-        if instance is not None:
-            await self.service.resume(instance.id)
-
-    async def _deactivate(self, step: Step) -> str | None:
-        instance = await self._instance(step)
-        if instance is None:
-            return None
-        self.tell(deactivating=instance.id)
-        await self.service.deactivate(instance.id)
-        return instance.id

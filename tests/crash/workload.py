@@ -16,21 +16,26 @@ class Drawn:
     def __init__(self, seed: str) -> None:
         self.chance = random.Random(seed)
         self._names = 0
+        self._codes = 1
         self._deliveries: list[str] = []
 
     def steps(self, count: int) -> list[Step]:
         """Return steps; the first make the instances."""
-        begin = [{"do": "activate", "slot": slot} for slot in range(SLOTS)]
+        begin = [{"do": "activate", "slot": slot, "tone": self._tone()} for slot in range(SLOTS)]
         return [*begin, *(self._step() for _ in range(count))]
 
     def _name(self) -> str:
         self._names += 1
         return f"w{self._names}"
 
+    def _tone(self) -> str:
+        """Return a value for the option that says how the instance takes its lifecycle; no other has it."""
+        return self._name() + self.chance.choice(["", "", "", ":error", ":dead", ":stay"])
+
     def _step(self) -> Step:
         chance = self.chance
-        kinds = ["invoke"] * 8 + ["deliver"] * 5 + ["pause"] * 6 + ["advance"] * 3
-        kinds += ["set", "cancel", "cancel", "retry", "suspend", "resume", "deploy", "deactivate"]
+        kinds = ["invoke"] * 8 + ["deliver"] * 5 + ["pause"] * 6 + ["advance"] * 3 + ["options"] * 3 + ["grant"] * 2
+        kinds += ["set", "cancel", "cancel", "retry", "suspend", "resume", "deploy", "deploy", "rollback", "deactivate"]
         slot = chance.randrange(SLOTS)
         match chance.choice(kinds):
             case "invoke":
@@ -45,10 +50,27 @@ class Drawn:
                 return {"do": "set", "slot": slot, "key": f"outside:{self._name()}"}
             case "cancel":
                 return {"do": "cancel", "slot": slot, "place": chance.randrange(4)}
+            case "options":
+                return {"do": "options", "slot": slot, "tone": self._tone()}
+            case "deploy":
+                return {"do": "deploy", "code": self._code(), "grant": chance.random() < 0.6}
+            case "rollback":
+                return {"do": "rollback", "grant": chance.random() < 0.6}
             case "deactivate" if chance.random() < 0.6:
                 return {"do": "pause", "turns": 3}
             case other:
                 return {"do": other, "slot": slot}
+
+    def _code(self) -> dict[str, Any]:
+        """Return what a version is like; a third of them ask for something that others don't."""
+        self._codes += 1
+        chance = self.chance
+        return {
+            "number": self._codes,
+            "daily": chance.random() < 0.5,
+            "asks": chance.choice([[], [], ["a"], ["b"], ["a", "b"]]),
+            "upgrade": chance.choice([[], [], ["error"], ["crash"], ["error"] * 40]),
+        }
 
     def _delivery(self) -> str:
         """Return what the sender calls a delivery; now and then it is sent again."""

@@ -1,8 +1,7 @@
-"""Bugs planted on purpose: each changes one thing of the production code in the campaign's process, and the campaign has to see it."""
+"""Bugs in what is kept, and in the order in which it runs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from ropewalk.answers import interface
@@ -26,28 +25,7 @@ from ropewalk.storage.sqlite import (
 )
 from ropewalk.storage.sqlite.attempts import Running
 from ropewalk.storage.sqlite.rows import InstanceState
-
-Mutant = Callable[[], None]
-MUTANTS: dict[str, Mutant] = {}
-
-
-def mutant(plant: Mutant) -> Mutant:
-    """Have a bug by its function's name."""
-    MUTANTS[plant.__name__] = plant
-    return plant
-
-
-def put(owner: Any, **names: Any) -> None:
-    """Put something else in the place of a module's or class's own."""
-    for name, value in names.items():
-        assert name in vars(owner), f"there is no {name} any more"
-        setattr(owner, name, value)
-
-
-def reword(module: Any, name: str, old: str, new: str) -> None:
-    """Change the words of a statement."""
-    assert old in vars(module)[name], f"{name} does not say {old!r} any more"
-    setattr(module, name, vars(module)[name].replace(old, new))
+from tests.crash.mutants.planting import mutant, put, reword
 
 
 @mutant

@@ -1,0 +1,1 @@
+"""What must hold of an episode, each module a part of it; `checks` asks them all."""
