@@ -22,6 +22,7 @@ from ropewalk.egress.connections import verifying_context
 from ropewalk.egress.fetch import Fetcher
 from ropewalk.errors import RopewalkError
 from ropewalk.service import node
+from ropewalk.service.auditing import audit
 from ropewalk.service.node import Node
 from ropewalk.storage.interface import StorageError, UnknownInstance
 from tests.crash.actions import Actions
@@ -113,7 +114,7 @@ class Life:
 
     async def _look(self) -> None:
         """Look for what is wrong once the node is there, and mend it."""
-        for found in await self.service.audit(repair=True):
+        for found in await audit(self.service, repair=True):
             self.tell(found=f"{found.name}: {found.what}")
 
     async def _take(self, actions: Actions, number: int, step: Step) -> None:
