@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 import socket
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -22,7 +21,9 @@ from ropewalk import errors
 from ropewalk.answers.interface import Host, LeaseOver, Session
 from ropewalk.answers.secrets import InstanceOptions
 from ropewalk.answers.table import AHEAD, ANSWERS, WAITING
+from ropewalk.dispatch.lines import Flooded, Lines
 from ropewalk.dispatch.outcome import Cancelled, Ending, Failed, Fenced, Lost, Outcome, Succeeded, described
+from ropewalk.dispatch.starting import start_message
 from ropewalk.dispatch.versions import LoadedVersion
 from ropewalk.door import outside
 from ropewalk.door.proxy import Left
@@ -36,7 +37,6 @@ from ropewalk.sandbox.authority import Authority
 from ropewalk.sandbox.interface import Ended, Process, Source
 from ropewalk.storage.interface import DoesNotApply, Fenced as LeaseLost, StorageError
 from ropewalk.storage.records import Claim, ErrorInfo, LogLine, Part, Usage
-from ropewalk.vault.redaction import Redactor
 from ropewalk.wire.control import THREADS
 from ropewalk.wire.frames import MESSAGE_LIMIT_FROM_GUEST, MESSAGE_LIMIT_FROM_HOST
 from ropewalk.wire.messages import (
@@ -48,34 +48,15 @@ from ropewalk.wire.messages import (
     Fetch,
     Finished,
     GuestMessage,
-    Json,
     Log,
     PriorityRecord,
     Raised,
-    Start,
 )
 
 log = logging.getLogger(__name__)
 
-_LOG_FLUSH = 0.2
-_LINE_OVERHEAD = 32
-"""Bytes that each log line counts beside its text."""
-
-_LINES_BEYOND = 1000
-"""Log lines that a guest may still send when no more are kept: those that its threads were writing. One that goes on floods the host."""
-
 _TEXT_LIMIT = 64 * 1024
 _ANSWER_LIMIT = MESSAGE_LIMIT_FROM_HOST - 64 * 1024
-_STORE_BROUGHT = 4096
-"""Most bytes of a store that go to the process with its event: what is larger is asked for as needed."""
-
-_VALUES_BROUGHT = 64
-_AHEAD = 32 * 1024
-"""Bytes of calls of which no more changes can come than an attempt may make: as long as it has said no more, its writes have room."""
-
-_TASKS_AHEAD = 1_000
-"""More tasks than can be asked for in so many bytes."""
-
 _encode = msgspec.msgpack.Encoder().encode
 _NOTHING = msgspec.Raw(_encode(None))
 
@@ -114,11 +95,7 @@ class Attempt:
         self._visit: Visit | None = None
         self._started_at = host.clock.now()
         self._requests = 0
-        self._logs: list[LogLine] = []
-        self._log_bytes = 0
-        self._lines_beyond = 0
-        self._log_timer: asyncio.TimerHandle | None = None
-        self._flushing: asyncio.Task[None] | None = None
+        self._lines = Lines(loaded.limits.logs, claim.execution.attempt, host.clock, self._redactor, self._store_lines)
         self._waiting: dict[int, asyncio.Task[None]] = {}
         self._bytes_waiting = 0
         self._committing: list[GuestMessage] | None = None
@@ -158,7 +135,7 @@ class Attempt:
             process.welcome(self._on_connection)
         try:
             self._session.turn = Turn(process.taken)
-            self._session.start = self._start_message(await self._small_store())
+            self._session.start = await start_message(self._session, self._loaded, self._priority, self._started_at)
             process.start(self._session.start, self._loaded.limits)
             await self._over
         except asyncio.CancelledError:
@@ -173,7 +150,7 @@ class Attempt:
             ending=self._ending,
             usage=self._usage,
             effects=self._session.effects,
-            logs=self._take_logs(),
+            logs=self._lines.take(),
             record=await self._record(self._ending),
         )
 
@@ -220,10 +197,8 @@ class Attempt:
         return self._ending is None
 
     def warn(self, text: str) -> None:
-        """See `Guest.warn`. No more is kept than of lines of its own."""
-        self._log_bytes += _bytes_in(text) + _LINE_OVERHEAD
-        if self._log_bytes <= self._loaded.limits.logs:
-            self._keep_log(self._host.clock.now(), logging.WARNING, text, None)
+        """See `Guest.warn`."""
+        self._lines.warn(text)
 
     # ── What the guest says ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -359,53 +334,13 @@ class Attempt:
         self._fail(Failure.of(message), error)
 
     def _on_log(self, message: Log) -> None:
-        limit = self._loaded.limits.logs
-        left = limit - self._log_bytes
-        if left < 0:
-            self._lines_beyond += 1
-            if self._lines_beyond > _LINES_BEYOND:
-                self._end_by_limit("protocol", f"it went on writing log lines after {limit:,} bytes, which is the limit")
-            return
-        text, fields = message.message, message.fields
-        if self._redactor is not None:
-            text, fields = self._redactor.hide(text), _hidden(self._redactor, fields)
-        self._log_bytes += _bytes_in(text) + len(fields or b"") + _LINE_OVERHEAD
-        if self._log_bytes <= limit:
-            self._keep_log(message.time, message.level, text, fields)
-            return
-        if kept := _first_bytes(text, left - _LINE_OVERHEAD):
-            self._keep_log(message.time, message.level, kept, None)
-        self._keep_log(message.time, logging.WARNING, f"logs are cut here: an execution may write {limit:,} bytes", None)
-
-    def _keep_log(self, time: int, level: int, text: str, fields: Json | None) -> None:
-        if fields is not None:
-            try:
-                msgspec.json.decode(fields)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                fields = None
-        now = self._host.clock.now()
-        line = LogLine(
-            time=min(max(time, self._started_at), now),
-            level=min(max(level, 0), 100),
-            message=text,
-            attempt=self.claim.execution.attempt,
-            fields=fields,
-        )
-        self._logs.append(line)
-        if self._log_timer is None:
-            self._log_timer = asyncio.get_running_loop().call_later(_LOG_FLUSH, self._flush_logs)
-
-    def _flush_logs(self) -> None:
-        self._log_timer = None
-        if self._flushing is None or self._flushing.done():
-            self._flushing = asyncio.create_task(self._store_logs())
-
-    async def _store_logs(self) -> None:
-        lines = self._take_logs()
         try:
-            await self._host.storage.append_logs(self.claim.instance.id, self.claim.execution.id, lines)
-        except StorageError:
-            self._logs = lines + self._logs  # they go with the settlement
+            self._lines.add(message)
+        except Flooded as flooded:
+            self._end_by_limit("protocol", str(flooded))
+
+    async def _store_lines(self, lines: list[LogLine]) -> None:
+        await self._host.storage.append_logs(self.claim.instance.id, self.claim.execution.id, lines)
 
     # ── commit() ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -426,7 +361,7 @@ class Attempt:
             epoch=claim.epoch,
             execution=claim.execution.id,
             effects=self._session.effects,
-            logs=self._take_logs(),
+            logs=self._lines.take(),
             at=self._host.clock.now(),
         )
         try:
@@ -482,13 +417,12 @@ class Attempt:
     async def _let_go(self) -> None:
         if self._visit is not None:
             await self._visit.end()
-        if self._log_timer is not None:
-            self._log_timer.cancel()
-        if not (self._waiting or self._commit or self._flushing):
+        await self._lines.close()
+        if not (self._waiting or self._commit):
             return
         for task in self._waiting.values():
             task.cancel()
-        left = [*self._waiting.values(), *(task for task in (self._commit, self._flushing) if task is not None)]
+        left = [*self._waiting.values(), *([] if self._commit is None else [self._commit])]
         await asyncio.gather(*left, return_exceptions=True)
 
     async def _record(self, ending: Ending) -> bytes | None:
@@ -499,11 +433,6 @@ class Attempt:
         status, error = described(ending)
         tape.sent, tape.unlisted = self._session.sent, self._session.unlisted
         return await recorder.record(tape, self.claim, status, error, self._redactor)
-
-    def _take_logs(self) -> list[LogLine]:
-        """Return the lines that are not stored yet, once."""
-        lines, self._logs = self._logs, []
-        return lines
 
     def _measured(self) -> Usage:
         if self._process is None:
@@ -521,78 +450,12 @@ class Attempt:
         assert self._process is not None
         return self._process
 
-    async def _small_store(self) -> dict[str, dict[str, Json]] | None:
-        """Return the instance's whole store when it is small."""
-        instance = self.claim.instance
-        if not instance.store_bytes:
-            return {}
-        if instance.store_bytes > _STORE_BROUGHT:
-            return None
-        try:
-            return await self._host.storage.read_small_store(instance.id, _VALUES_BROUGHT)
-        except StorageError:
-            return None  # the guest asks for what it needs, and gets to know
-
-    def _has_room(self) -> bool:
-        """Whether the instance is far from the limits of what its executions may add."""
-        instance, limits = self.claim.instance, self._host.limits
-        return (
-            limits.store - instance.store_bytes > 2 * _AHEAD
-            and limits.queue_bytes - instance.pending_bytes > 2 * _AHEAD
-            and limits.queue - instance.pending > _TASKS_AHEAD
-        )
-
-    def _start_message(self, store: dict[str, dict[str, Json]] | None) -> Start:
-        instance, execution, limits = self.claim.instance, self.claim.execution, self._loaded.limits
-        return Start(
-            execution=execution.id,
-            attempt=execution.attempt,
-            instance=instance.id,
-            version=instance.version,
-            previous_version=self.claim.previous_version,
-            trigger=execution.trigger,
-            target=execution.target,
-            event=execution.event,
-            options=self._session.options.told,
-            priority=self._priority,
-            seed=secrets.token_bytes(16),
-            started_at=self._started_at,
-            cpu=limits.cpu,
-            wall=limits.wall,
-            requests=limits.requests,
-            logs=limits.logs,
-            value=self._host.limits.value,
-            store=store,
-            # What leaves is refused its tasks, and may catch that: it waits for each answer.
-            ahead=_AHEAD if self._has_room() and execution.trigger != "deactivate" else 0,
-            task_ids=secrets.token_hex(10),
-        )
-
 
 def _size(call: AnyCall) -> int:
     """Return about how many bytes a call takes that waits for the network."""
     if type(call) is not Fetch:
         return 0
     return len(call.body) + len(call.url) + sum(len(name) + len(value) for name, value in call.headers)
-
-
-def _hidden(redactor: Redactor, fields: Json | None) -> Json | None:
-    """Return a line's fields without secrets; none when they are no JSON."""
-    if fields is None:
-        return None
-    try:
-        return redactor.hide_json(fields)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-
-
-def _bytes_in(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode())
-
-
-def _first_bytes(text: str, count: int) -> str:
-    """Return what of a text fits into so many bytes."""
-    return text.encode()[: max(0, count)].decode(errors="ignore")
 
 
 def _encoded(value: object) -> msgspec.Raw:
