@@ -54,7 +54,7 @@ def command(state: State, role: str) -> None:
 
 async def _serve(state: State, role: str) -> None:
     from ropewalk.service.figures import figures
-    from ropewalk.service.hooks import receiving
+    from ropewalk.service.hooks import operators_api, receiving
     from ropewalk.service.node import Node, NodeLost
     from ropewalk.sources.watching import Watch
     from ropewalk.web.app import make_app
@@ -69,7 +69,8 @@ async def _serve(state: State, role: str) -> None:
         fields = {"node": node.id, "role": role, "database": state.settings.database}
         if role != "worker":
             webhooks = receiving(service, node.wake, watch)
-            app = make_app(lambda: ready.is_set() and not stop.is_set(), lambda: figures(service, node, webhooks), webhooks)
+            api = operators_api(service)
+            app = make_app(lambda: ready.is_set() and not stop.is_set(), lambda: figures(service, node, webhooks), webhooks, api)
             fields["url"] = await stack.enter_async_context(_listening(app, state))
             stack.callback(watch.stop)
             await service.listening_at(fields["url"])

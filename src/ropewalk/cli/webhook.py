@@ -88,19 +88,17 @@ async def _rows(state: State, text: str | None) -> list[Shape]:
 
 
 async def _shape(state: State, text: str) -> Shape:
-    from ropewalk.service.lookup import find_delivery
-    from ropewalk.service.shapes import delivery_shape
+    from ropewalk.service.inbox import Inbox
 
     async with state.service() as service:
-        return delivery_shape(await find_delivery(service.storage, text))
+        return await Inbox(service).one(text)
 
 
 async def _redeliver(state: State, text: str) -> Shape:
-    from ropewalk.service.lookup import find_delivery
+    from ropewalk.service.inbox import Inbox
 
     async with state.service() as service:
-        found = await find_delivery(service.storage, text)
-        return {"execution": await service.redeliver(found), "redelivers": found.execution}
+        return await Inbox(service).redeliver(text)
 
 
 def _print(shape: Shape) -> None:

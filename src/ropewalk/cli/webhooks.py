@@ -66,12 +66,10 @@ def list_(state: State, instance: str | None, limit: int | None) -> None:
 
 
 async def _rows(state: State, text: str | None, limit: int | None) -> list[dict[str, Any]]:
-    from ropewalk.service.lookup import find_instance
-    from ropewalk.service.shapes import delivery_shape
+    from ropewalk.service.inbox import Inbox
 
     async with state.service() as service:
-        instance = None if text is None else (await find_instance(service.storage, text)).id
-        return [delivery_shape(one) for one in await service.storage.deliveries(instance, limit)]
+        return await Inbox(service).received(text, limit)
 
 
 def _request(row: dict[str, Any]) -> str:

@@ -49,6 +49,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: int = 8420
     public_url: str = ""
+    api_token: str = ""
     concurrency: int = 8
     node_memory: int | None = None
     limit_cpu: float = 60.0
@@ -233,6 +234,14 @@ def _public_url(value: object) -> str:
     return url
 
 
+def _token(value: object) -> str:
+    """Return a bearer token, "" for none. Raises ValueError when it could be guessed, or not be sent."""
+    token = str(value).strip()
+    if token and not (len(token) >= SHORTEST and token.isascii() and token.isprintable() and " " not in token):
+        raise ValueError(f"is no token of {SHORTEST} letters and digits or more: `openssl rand -hex 32` makes one")
+    return token
+
+
 def _size_of_body(value: object) -> int:
     """Return a size that fits into one message to a process."""
     size = parse_size(value)
@@ -348,6 +357,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         _public_url,
         "What webhooks' URLs begin with: where the outside reaches a node; else where one last listened.",
     ),
+    Setting("api_token", _token, "Who brings it may use the HTTP API below /api/v1; there is none without.", secret=True),
     Setting("concurrency", _whole(1, 1024), "Executions that a node runs at once."),
     Setting(
         "node_memory",

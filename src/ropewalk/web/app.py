@@ -1,4 +1,4 @@
-"""The node's HTTP application: webhooks, whether it lives, whether it is ready, and its figures for Prometheus."""
+"""The node's HTTP application: webhooks, whether it lives, whether it is ready, its figures for Prometheus, and the operators' API."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from ropewalk.sources.urls import PATH
 from ropewalk.web.webhooks import Receive, Scope, Send, Webhooks
@@ -21,13 +21,19 @@ Figures = dict[str, tuple[str, float | dict[str, int]]]
 """By name: what a figure means, and its value now, or its values by reason. Names that end with `_total` only rise."""
 
 
-def make_app(is_ready: Callable[[], bool], figures: Callable[[], Awaitable[Figures]], webhooks: Webhooks) -> App:
+def make_app(
+    is_ready: Callable[[], bool],
+    figures: Callable[[], Awaitable[Figures]],
+    webhooks: Webhooks,
+    api: BaseRoute | None = None,
+) -> App:
     """Return the application of one node.
 
     Args:
         is_ready: whether the node takes work now.
         figures: its metrics, read for each scrape.
         webhooks: what answers below `/webhooks/`, with nothing in between.
+        api: the operators' API, if there is to be one.
     """
 
     async def healthz(_: Request) -> Response:
@@ -39,7 +45,8 @@ def make_app(is_ready: Callable[[], bool], figures: Callable[[], Awaitable[Figur
     async def metrics(_: Request) -> Response:
         return Response(exposition(await figures()), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    others = Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)])
+    routes: list[BaseRoute] = [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]
+    others = Starlette(routes=routes if api is None else [*routes, api])
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         is_webhook = scope["type"] == "http" and scope["path"].startswith(PATH)
