@@ -34,13 +34,19 @@ SYNC = """
 """
 
 
-@pytest.fixture
-def sync(tmp_path: Path) -> Cli:
-    """Commands on a database with an active instance that holds a callback and two tasks."""
-    cli = Cli(tmp_path)
+@pytest.fixture(scope="module")
+def activated(tmp_path_factory: pytest.TempPathFactory) -> Cli:
+    """A database with an active instance that holds a callback and two tasks, to be copied."""
+    cli = Cli(tmp_path_factory.mktemp("activated"))
     cli.json("deploy", cli.write(SYNC, "sync.py"))
     cli.json("activate", "sync", "--wait")
     return cli
+
+
+@pytest.fixture
+def sync(activated: Cli, tmp_path: Path) -> Cli:
+    """Commands on a copy of it."""
+    return activated.copied(tmp_path)
 
 
 def renamed(decorator: str = "") -> str:

@@ -31,13 +31,19 @@ LANDLOCK_ONLY = ("namespaces",)
 NOTHING = ("namespaces", "landlock")
 
 
-@pytest.fixture
-def telling(tmp_path: Path) -> Cli:
-    """Commands on a database with an active instance of `Telling`."""
-    cli = Cli(tmp_path)
+@pytest.fixture(scope="module")
+def activated(tmp_path_factory: pytest.TempPathFactory) -> Cli:
+    """A database with an active instance of `Telling`, to be copied."""
+    cli = Cli(tmp_path_factory.mktemp("activated"))
     cli.json("deploy", cli.write(TELLING, "telling.py"))
     cli.json("activate", "telling", "--wait")
     return cli
+
+
+@pytest.fixture
+def telling(activated: Cli, tmp_path: Path) -> Cli:
+    """Commands on a copy of it."""
+    return activated.copied(tmp_path)
 
 
 def run(cli: Cli, lacking: tuple[str, ...], *arguments: str) -> Done:

@@ -58,18 +58,32 @@ COUNTER = '''
 '''
 
 
-@pytest.fixture
-def cli(tmp_path: Path) -> Cli:
-    """Commands on a database with the counter deployed."""
-    cli = Cli(tmp_path)
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Cli:
+    """A database with the counter deployed, to be copied."""
+    cli = Cli(tmp_path_factory.mktemp("deployed"))
     cli.json("deploy", cli.write(COUNTER, "counter.py"))
     return cli
 
 
-@pytest.fixture
-def counter(cli: Cli) -> Generator[Cli]:
-    """Commands on a database with an active counter."""
+@pytest.fixture(scope="module")
+def activated(deployed: Cli, tmp_path_factory: pytest.TempPathFactory) -> Cli:
+    """A database with an active counter, to be copied."""
+    cli = deployed.copied(tmp_path_factory.mktemp("activated"))
     cli.json("activate", "counter", "--wait")
+    return cli
+
+
+@pytest.fixture
+def cli(deployed: Cli, tmp_path: Path) -> Cli:
+    """Commands on a database with the counter deployed."""
+    return deployed.copied(tmp_path)
+
+
+@pytest.fixture
+def counter(activated: Cli, tmp_path: Path) -> Generator[Cli]:
+    """Commands on a database with an active counter."""
+    cli = activated.copied(tmp_path)
     yield cli
     assert cli.json("doctor", "--no-repair")["healthy"]
 

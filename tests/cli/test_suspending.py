@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,13 +28,24 @@ LOOPER = '''
 '''
 
 
-@pytest.fixture
-def looper(cli: Cli) -> str:
-    """An instance of the looper, whose chains may be ten deep."""
-    cli.environment["ROPEWALK_LIMIT_CHAIN"] = "10"
+@pytest.fixture(scope="module")
+def activated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Cli, str]:
+    """A database with an instance of the looper, to be copied, and that instance."""
+    cli = Cli(tmp_path_factory.mktemp("activated"), ROPEWALK_LIMIT_CHAIN="10")
     cli.json("deploy", cli.write(LOOPER, "looper.py"))
-    instance: str = cli.json("activate", "looper", "--wait")["instance"]
-    return instance
+    return cli, cli.json("activate", "looper", "--wait")["instance"]
+
+
+@pytest.fixture
+def cli(activated: tuple[Cli, str], tmp_path: Path) -> Cli:
+    """Commands on a database with an instance of the looper, whose chains may be ten deep."""
+    return activated[0].copied(tmp_path)
+
+
+@pytest.fixture
+def looper(activated: tuple[Cli, str]) -> str:
+    """The instance."""
+    return activated[1]
 
 
 def row(cli: Cli) -> dict[str, Any]:

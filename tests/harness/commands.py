@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -55,6 +56,13 @@ class Cli:
         self._log = folder / "node.log"
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("ROPEWALK_")}
         self.environment = {**inherited, "ROPEWALK_DATABASE": f"sqlite:///{self.database}", **environment}
+
+    def copied(self, folder: Path) -> Cli:
+        """Return commands on a copy of all that is in this folder; no command must be running."""
+        shutil.copytree(self.folder, folder, symlinks=True, dirs_exist_ok=True)
+        copy = Cli(folder, folder / self.database.name)
+        copy.environment = {**self.environment, "ROPEWALK_DATABASE": copy.environment["ROPEWALK_DATABASE"]}
+        return copy
 
     def run(self, *arguments: str, stdin: str = "", timeout: float = 60) -> Done:
         """Run a command and return how it ended."""
