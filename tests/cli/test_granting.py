@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
+import apsw  # what the storage itself uses: a second SQLite would not know of its locks
 import pytest
 
 from tests.harness.commands import Cli
@@ -145,6 +147,16 @@ def test_the_versions_that_there_are_to_go_back_to(cli: Cli, web: Web) -> None:
     assert "the latest, the code of version 1" in cli.run("versions", "fetch").out
     assert cli.json("versions", "fetch", "--limit", "1") == [third]
     assert cli.refused("versions", "fetcher").message.startswith("there is no twist 'fetcher' (did you mean 'fetch'?)")
+
+
+def test_files_that_got_lost_are_there_again_once_the_same_is_deployed(cli: Cli, web: Web) -> None:
+    with closing(apsw.Connection(str(cli.database))) as connection:
+        connection.execute("DELETE FROM bundle_files")
+    (found,) = cli.run("doctor", "--json").value["database"]["findings"]
+    assert (found["name"], found["remedy"]) == ("version_without_files", "deploy the same files again")
+    assert deploy(cli, f"{web.url}/a/*")["unchanged"] is True
+    assert cli.json("doctor")["database"]["findings"] == []
+    assert cli.json("invoke", "fetch", "version")["result"] == 1
 
 
 # ── Several instances ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -72,13 +72,22 @@ class Scene:
         self.twist = (await self.deploy()).twist
         await self.storage.register(Node(id=NODE, boot="boot", expires=2000.0, started_at=START))
 
-    async def deploy(self, bundle: str = "b1", name: str = "syncer", *, grants: bool = True) -> Version:
+    async def deploy(
+        self, bundle: str = "b1", name: str = "syncer", *, grants: bool = True, packages: tuple[str, ...] = ()
+    ) -> Version:
         """Deploy a bundle."""
         manifest = Manifest(protocol=1, python="3.11", cls="Syncer", description="", methods=[])
         files = {"twist.py": bundle.encode()}
         return await self.storage.deploy(
             NewVersion(
-                name=name, bundle=bundle, module="twist", manifest=manifest, files=files, grants=grants, at=self.clock.now()
+                name=name,
+                bundle=bundle,
+                module="twist",
+                manifest=manifest,
+                files=files,
+                packages=packages,
+                grants=grants,
+                at=self.clock.now(),
             )
         )
 

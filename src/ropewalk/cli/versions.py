@@ -49,5 +49,9 @@ async def _rows(state: State, text: str, limit: int | None) -> list[dict[str, An
 
 def _remark(row: dict[str, Any]) -> str:
     """Return what tells a version from the others."""
-    remarks = ["the latest" if row["latest"] else "", f"the code of version {row['code_of']}" if row["code_of"] else ""]
+    remarks = [
+        "the latest" if row["latest"] else "",
+        f"the code of version {row['code_of']}" if row["code_of"] else "",
+        "its files were removed" if row["removed_at"] else "",
+    ]
     return ", ".join(filter(None, remarks))

@@ -24,7 +24,7 @@ import stat
 import sys
 import tomllib
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
@@ -379,6 +379,7 @@ def materialise(bundles: Path, digest: str, files: Mapping[str, bytes]) -> Path:
         raise BundleError(f"bundle {digest}: the stored files are damaged: deploy the twist again")
     folder = bundles / digest
     if is_whole(folder, digest):
+        touch(folder)
         return folder
     bundles.mkdir(mode=0o700, parents=True, exist_ok=True)
     fresh = bundles / f".{digest}.{secrets.token_hex(4)}"
@@ -389,6 +390,27 @@ def materialise(bundles: Path, digest: str, files: Mapping[str, bytes]) -> Path:
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return folder
+
+
+UNTOUCHED: Final = 86_400.0
+"""Seconds for which nobody has asked for a folder that is cleared away: whoever is about to use it has asked a moment ago."""
+
+
+def touch(folder: Path) -> None:
+    """Note that a folder is used. One that is gone by now is laid out again."""
+    with contextlib.suppress(OSError):
+        os.utime(folder)
+
+
+def clear(bundles: Path, kept: Collection[str], now: float) -> int:
+    """Remove folders that nobody has asked for in a while, but those of the bundles in `kept`; returns how many there were."""
+    removed = 0
+    for folder in bundles.iterdir() if bundles.is_dir() else ():
+        with contextlib.suppress(FileNotFoundError):  # another node clears too
+            if folder.name not in kept and folder.stat().st_mtime < now - UNTOUCHED:
+                shutil.rmtree(folder)
+                removed += 1
+    return removed
 
 
 def is_whole(folder: Path, digest: str) -> bool:

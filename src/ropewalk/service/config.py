@@ -80,6 +80,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     limit_records: int = 64 * 1024 * 1024
     keep_deliveries: float = 7 * 86400.0
     limit_deliveries: int = 64 * 1024 * 1024
+    keep_versions: int = 10
+    keep_bundles: float = 30 * 86400.0
     limit_import: int = 256 * 1024 * 1024
     limit_packages: int = 512 * 1024 * 1024
     package_index: str = ""
@@ -402,6 +404,10 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "How long webhooks' requests are kept once they are answered, and the ids by which their senders name them.",
     ),
     Setting("limit_deliveries", parse_size, "All requests that are kept of one instance's webhooks; the oldest go first."),
+    Setting(
+        "keep_versions", _whole(1, 10**6), "Newest versions of each twist whose files are kept, so that `rollback` finds them."
+    ),
+    Setting("keep_bundles", parse_duration, "How long the files of older versions are kept once no instance is in them."),
     Setting("limit_import", parse_size, "Memory that importing a version's module may take, once for all its executions."),
     Setting("limit_packages", parse_size, "All packages of one version, unpacked."),
     Setting(

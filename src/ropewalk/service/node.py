@@ -25,6 +25,7 @@ from ropewalk.recording.recorder import Recorder
 from ropewalk.sandbox.interface import Figures, Source
 from ropewalk.service.doorbell import SUFFIX, Doorbell
 from ropewalk.service.membership import Membership
+from ropewalk.service.old_versions import OldVersions
 from ropewalk.service.service import Service
 from ropewalk.storage.interface import StorageError
 from ropewalk.storage.pace import Pace
@@ -67,6 +68,7 @@ class Node:
         self._membership = Membership(service.storage, service.clock, service.nodes_directory, self._lost.set)
         self._dispatcher: Dispatcher | None = None
         self._source: Source | None = None
+        self._old_versions = OldVersions(service)
         self._looked_at = ""
         self._next_round = float("-inf")
 
@@ -244,6 +246,7 @@ class Node:
                 await self._look_at_the_clock()
                 removed = await self._remove_some()
                 await self._forget_callbacks()
+                await self._old_versions.look()
             except StorageError as error:
                 log.warning("housekeeping waits: %s", error)
                 removed = 0

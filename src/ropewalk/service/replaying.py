@@ -72,6 +72,8 @@ async def image_of(service: Service, found: Recorded) -> Image:
     version = await service.storage.version(found.execution.twist, found.version)
     if version is None:
         raise CannotReplay(f"version {found.version}, which execution {found.execution.id} ran, is not in the database")
+    if version.removed_at is not None:
+        raise CannotReplay(f"the files of version {found.version} were removed: `--code PATH` runs it on other code")
     await service.materialise(version.bundle)
     return _versions(service).load(version).image
 

@@ -27,6 +27,7 @@ from ropewalk.service.membership import live_nodes
 from ropewalk.service.options import Chosen
 from ropewalk.service.packages import Tell, Trees
 from ropewalk.service.rolling_out import RolledOut, RollOut
+from ropewalk.service.shapes import time_shape
 from ropewalk.sources import urls
 from ropewalk.storage.interface import DoesNotApply, Storage, StorageUnavailable, StorageUnusable
 from ropewalk.storage.pace import Pace
@@ -150,6 +151,7 @@ class Service:
     async def _lay_out(self, directory: Path, digest: str) -> None:
         """Lay out a stored bundle, after the packages that it links to, in a thread: a big one takes a while."""
         if await asyncio.to_thread(bundles.is_whole, directory / digest, digest):
+            bundles.touch(directory / digest)
             return
         files = await self.storage.bundle(digest)
         for package in packages.packages_of(files):
@@ -194,6 +196,11 @@ class Service:
                 f"{twist.name} has no version {number} to go back to: its latest is {twist.latest} "
                 f"(`ropewalk versions {twist.name}` lists them)"
             )
+        if version.removed_at is not None:
+            raise NotFound(
+                f"the files of version {number} of {twist.name} were removed at {time_shape(version.removed_at)}: no instance was in it for longer "
+                f"than `keep_bundles` ({self.settings.keep_bundles / 86_400:g} days); deploy its source again"
+            )
         packed = bundles.Packed(
             path=f"version {number} of {twist.name}",
             name=twist.name,
@@ -229,6 +236,7 @@ class Service:
         )
         if latest is not None and latest.bundle == built.digest and latest.manifest == manifest:
             if not dry_run:
+                await self.storage.keep_bundle(built.digest, built.files)  # files that got lost are there again
                 await self.roll_out(tell)  # what a deploy of it that was killed has left
             return {**result, "version": latest.number, "unchanged": True}
         broken = [] if latest is None else await breakages(self.storage, latest.twist, manifest, self.chosen, tell)
@@ -247,6 +255,7 @@ class Service:
                 module=built.module,
                 manifest=manifest,
                 files=built.files,
+                packages=tuple(sorted({package.files for package in packages.packages_of(built.files)})),
                 grants=grant,
                 at=self.clock.now(),
             )

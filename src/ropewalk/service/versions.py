@@ -35,7 +35,8 @@ def version_shapes(twist: Twist, versions: Sequence[Version], instances: Sequenc
                 "permissions_added": added(asked, before),
                 "bundle": version.bundle,
                 "code_of": None if first == version.number else first,
-                "can_roll_back": version.bundle != versions[0].bundle,
+                "removed_at": time_shape(version.removed_at),
+                "can_roll_back": version.removed_at is None and version.bundle != versions[0].bundle,
             }
         )
         before = asked

@@ -114,7 +114,10 @@ class Storage(Protocol):
     # Twists and versions
 
     async def deploy(self, new: NewVersion) -> Version:
-        """Store a version under its twist's next number; an unchanged bundle and manifest give the latest version as it is."""
+        """Store a version under its twist's next number; an unchanged bundle and manifest give the latest version as it is.
+
+        Raises DoesNotApply when packages that it stands on are not there.
+        """
         ...
 
     async def twists(self) -> list[Twist]:
@@ -528,6 +531,17 @@ class Storage(Protocol):
 
     async def forget(self, limit: int, before: Micros) -> int:
         """Remove up to `limit` executions that were over before a time, with all that tells of them; returns how many there were."""
+        ...
+
+    async def forget_bundles(self, keep: int, before: Micros, at: Micros) -> int:
+        """Remove the files of a version that no instance has been in, gone to or waited for since before a time; returns how many there were.
+
+        The newest `keep` versions of each twist count as used. The version stays, and says when; packages go with the last that has them.
+        """
+        ...
+
+    async def bundles(self) -> set[str]:
+        """The digests of all bundles that have files, packages included."""
         ...
 
     async def forget_callbacks(self, after: str, limit: int, before: Micros) -> str | None:

@@ -56,7 +56,7 @@ class Twist(Kept, frozen=True, kw_only=True):
 
 class Version(Kept, frozen=True, kw_only=True):
     """One immutable deployment of a twist. `bundle` is the digest that names its files; `grants` whether who deployed it granted every
-    instance what it asks for.
+    instance what it asks for; `removed_at` when its files were removed, since nobody was in it any more.
     """
 
     twist: str
@@ -66,16 +66,18 @@ class Version(Kept, frozen=True, kw_only=True):
     manifest: Manifest
     created_at: Micros
     grants: bool = True
+    removed_at: Micros | None = None
 
 
 class NewVersion(Kept, frozen=True, kw_only=True):
-    """A deployment to be stored. `files` maps relative POSIX paths to contents; `bundle` is their digest."""
+    """A deployment to be stored. `files` maps relative POSIX paths to contents; `bundle` is their digest. `packages` are the bundles that it stands on."""
 
     name: str
     bundle: str
     module: str
     manifest: Manifest
     files: dict[str, bytes]
+    packages: tuple[str, ...] = ()
     at: Micros
     grants: bool = True
 

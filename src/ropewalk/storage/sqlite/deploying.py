@@ -7,13 +7,13 @@ from typing import Final
 
 import msgspec
 
-from ropewalk.storage.interface import StorageUnusable
+from ropewalk.storage.interface import DoesNotApply, StorageUnusable
 from ropewalk.storage.records import NewVersion, Twist, Version
 from ropewalk.storage.sqlite.committer import Transaction
 from ropewalk.storage.sqlite.driver import Row
 from ropewalk.wire.control import Manifest
 
-VERSION: Final = "twist, number, bundle, module, created_at, manifest, grants"
+VERSION: Final = "twist, number, bundle, module, created_at, manifest, grants, removed_at"
 """Columns of a Version, from `versions`."""
 
 TWIST: Final = "id, name, latest, created_at"
@@ -30,14 +30,21 @@ _decode_manifest = msgspec.json.Decoder(Manifest).decode
 
 def version_record(row: Row) -> Version:
     """Return the version whose `VERSION` columns `row` is. Raises StorageUnusable when its manifest is damaged."""
-    twist, number, bundle, module, created_at, manifest, grants = row
+    twist, number, bundle, module, created_at, manifest, grants, removed_at = row
     try:
         decoded = _decode_manifest(manifest)
     except msgspec.MsgspecError as error:
         what = f"what version {number} of twist {twist} declares cannot be read ({error})"
         raise StorageUnusable(f"{what}: restore the database from a backup") from None
     return Version(
-        twist=twist, number=number, bundle=bundle, module=module, manifest=decoded, created_at=created_at, grants=bool(grants)
+        twist=twist,
+        number=number,
+        bundle=bundle,
+        module=module,
+        manifest=decoded,
+        created_at=created_at,
+        grants=bool(grants),
+        removed_at=removed_at,
     )
 
 
@@ -47,7 +54,11 @@ def twist_record(row: Row) -> Twist:
 
 
 def deploy(tx: Transaction, new: NewVersion) -> Version:
-    """Store a version under its twist's next number; an unchanged one gives the latest as it is."""
+    """Store a version under its twist's next number; an unchanged one gives the latest as it is.
+
+    Raises:
+        DoesNotApply: packages that it stands on are not there.
+    """
     twist = tx.row(f"SELECT {TWIST} FROM twists WHERE name = ?", (new.name,))
     if twist is None:
         id_ = tx.value("INSERT INTO twists VALUES (lower(hex(randomblob(16))), ?, 0, ?) RETURNING id", (new.name, new.at))
@@ -85,7 +96,11 @@ def keep_files(tx: Transaction, digest: str, files: Mapping[str, bytes]) -> None
 
 def _add_version(tx: Transaction, twist: str, number: int, new: NewVersion) -> Version:
     keep_files(tx, new.bundle, new.files)
-    row = (twist, number, new.bundle, new.module, new.at, _encode_manifest(new.manifest), new.grants)
-    tx.run(f"INSERT INTO versions ({VERSION}) VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+    for package in new.packages:
+        if tx.value("SELECT 1 FROM bundle_files WHERE bundle = ?", (package,)) is None:
+            raise DoesNotApply("files of its packages, which no version stood on, were removed meanwhile: deploy again")
+        tx.run("INSERT INTO version_packages (twist, number, bundle) VALUES (?, ?, ?)", (twist, number, package))
+    row = (twist, number, new.bundle, new.module, new.at, _encode_manifest(new.manifest), new.grants, None)
+    tx.run(f"INSERT INTO versions ({VERSION}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
     tx.run("UPDATE twists SET latest = ? WHERE id = ?", (number, twist))
     return version_record(row)

@@ -103,6 +103,10 @@ class Reader:
         wanted = f"SELECT {VERSION} FROM versions WHERE twist = ? ORDER BY number DESC"
         return [version_record(row) for row in self._rows(wanted, (twist,))]
 
+    def bundles(self) -> set[str]:
+        """The digests of all bundles that have files."""
+        return {digest for (digest,) in self._rows("SELECT DISTINCT bundle FROM bundle_files")}
+
     def bundle_paths(self, digest: str) -> set[str]:
         """The paths of a bundle's files."""
         return {path for (path,) in self._rows("SELECT path FROM bundle_files WHERE bundle = ?", (digest,))}

@@ -59,6 +59,7 @@ from ropewalk.storage.sqlite import (
     deliveries,
     deploying,
     executions,
+    forgetting,
     keys,
     lifecycle,
     nodes,
@@ -463,6 +464,14 @@ class SqliteStorage:
     async def forget(self, limit: int, before: Micros) -> int:
         """Remove executions of long ago."""
         return await self._write(lambda tx: upkeep.forget(tx, limit, before), promised=False, heavy=True)
+
+    async def forget_bundles(self, keep: int, before: Micros, at: Micros) -> int:
+        """Remove the files of an old version."""
+        return await self._write(lambda tx: forgetting.forget_bundles(tx, keep, before, at), heavy=True)
+
+    async def bundles(self) -> set[str]:
+        """The digests of all bundles."""
+        return self._read.bundles()
 
     async def forget_callbacks(self, after: str, limit: int, before: Micros) -> str | None:
         """Remove callbacks of one instance that nothing mentions."""

@@ -157,7 +157,10 @@ _SAID_OF: Final = {"offered": "was offered", "awaiting": "waits for a grant of"}
 _OFFER_AGAIN: Final = "UPDATE instances SET offered = ?, awaiting = NULL WHERE id = ?"
 
 _NEEDED: Final = """
-    SELECT t.name, v.number, v.manifest, EXISTS (SELECT 1 FROM bundle_files WHERE bundle = v.bundle)
+    SELECT t.name, v.number, v.manifest, EXISTS (SELECT 1 FROM bundle_files WHERE bundle = v.bundle) AND NOT EXISTS (
+        SELECT 1 FROM version_packages p WHERE p.twist = v.twist AND p.number = v.number
+        AND NOT EXISTS (SELECT 1 FROM bundle_files WHERE bundle = p.bundle)
+    )
     FROM versions v JOIN twists t ON t.id = v.twist WHERE v.number = t.latest OR EXISTS (
         SELECT 1 FROM instances i INDEXED BY instances_offered
         WHERE i.twist = v.twist AND v.number IN (i.version, i.target_version, i.awaiting) AND i.status NOT IN ('gone', 'erased')
@@ -178,7 +181,7 @@ def _versions(tx: Transaction) -> Checking:
         )
     for name, number, manifest, has_files in tx.rows(_NEEDED):
         if not has_files:
-            yield Fault("version_without_files", f"version {number} of {name} has no files", "deploy the same files again", None)
+            yield Fault("version_without_files", f"version {number} of {name} lacks files", "deploy the same files again", None)
         if not _is_readable(manifest):
             what = f"what version {number} of {name} declares cannot be read"
             yield Fault("unreadable_manifest", what, "restore the database from a backup", None)
