@@ -60,7 +60,7 @@ async def test_files_of_versions_that_nobody_is_in_are_cleared_away(
         assert not folder.exists()
         refused = cli.refused("rollback", "moved", "--to", "1")
         assert refused.type == "NotFound"
-        assert "the files of version 1 of moved were removed at 2" in refused.message
+        assert "the files of version 1 of moved were removed on 2" in refused.message
         with pytest.raises(NotFound, match="deploy its source again"):
             await service.rollback(await find_twist(service.storage, "moved"), None)
         with pytest.raises(CannotReplay, match="files of version 1 were removed"):

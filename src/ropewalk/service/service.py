@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from ropewalk.answers.secrets import seal_secrets
 from ropewalk.answers.tasks import new_id
-from ropewalk.clock import Clock, SystemClock
+from ropewalk.clock import Clock, SystemClock, to_datetime
 from ropewalk.errors import NotFound
 from ropewalk.sandbox.interface import Image, Source
 from ropewalk.service import bundles, doorbell, packages
@@ -27,7 +27,6 @@ from ropewalk.service.membership import live_nodes
 from ropewalk.service.options import Chosen
 from ropewalk.service.packages import Tell, Trees
 from ropewalk.service.rolling_out import RolledOut, RollOut
-from ropewalk.service.shapes import time_shape
 from ropewalk.sources import urls
 from ropewalk.storage.interface import DoesNotApply, Storage, StorageUnavailable, StorageUnusable
 from ropewalk.storage.pace import Pace
@@ -198,7 +197,7 @@ class Service:
             )
         if version.removed_at is not None:
             raise NotFound(
-                f"the files of version {number} of {twist.name} were removed at {time_shape(version.removed_at)}: no instance was in it for longer "
+                f"the files of version {number} of {twist.name} were removed on {to_datetime(version.removed_at):%Y-%m-%d}: no instance was in it for longer "
                 f"than `keep_bundles` ({self.settings.keep_bundles / 86_400:g} days); deploy its source again"
             )
         packed = bundles.Packed(
