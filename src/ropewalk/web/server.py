@@ -17,6 +17,7 @@ from msgspec import Struct
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from ropewalk.web.app import App
+from ropewalk.web.webhooks import BODY_IS_THERE
 
 
 class Patience(Struct, frozen=True, kw_only=True):
@@ -84,6 +85,8 @@ class _Connection(H11Protocol):
         cycle = cast("RequestResponseCycle | None", self.cycle)
         if cycle is not None and not cycle.response_complete:
             self._wait(None)
+            if not cycle.more_body:
+                cast("dict[str, object]", cycle.scope)[BODY_IS_THERE] = True
         elif self._timer is None:
             self._wait(self.patience.headers)
 
@@ -135,6 +138,7 @@ async def listening(app: App, host: str, port: int, patience: Patience = Patienc
             proxy_headers=False,
             log_level="warning",
             access_log=False,
+            server_header=False,
             lifespan="off",
             timeout_graceful_shutdown=5,
         )

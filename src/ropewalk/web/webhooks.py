@@ -10,9 +10,8 @@ import asyncio
 import logging
 import math
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
-from contextlib import contextmanager
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Final, Self
 from urllib.parse import unquote
 
 import msgspec
@@ -40,6 +39,10 @@ MIB: Final = 1024 * 1024
 
 HEAD: Final = 64 * 1024
 """Most bytes of a request's URL and headers together."""
+
+
+BODY_IS_THERE: Final = "ropewalk.body_is_there"
+"""What a server's scope of a request may say: the body was received whole with the head, so that nothing has to be waited for."""
 
 
 class Bounds(Struct, frozen=True, kw_only=True):
@@ -150,7 +153,7 @@ class Webhooks:
         if (text := _handshake(endpoint, scope["method"], query, None)) is not None:
             return self._plain(text)
         self._take_token(endpoint.claims.instance)
-        with self._room() as room:
+        with _Room(self) as room:
             body = await self._body(scope, receive, room)
             if (text := _handshake(endpoint, scope["method"], query, body)) is not None:
                 return self._plain(text)
@@ -210,20 +213,16 @@ class Webhooks:
 
     # ── Bodies ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    @contextmanager
-    def _room(self) -> Iterator[_Room]:
-        room = _Room(self)
-        try:
-            yield room
-        finally:
-            self._bytes -= room.taken
-
     def take_room(self, size: int) -> None:
         """Set bytes aside for a body. Raises Refused when all that are open would hold too many."""
         if self._bytes + size > self.bounds.bodies:
             text = f"the requests that are open hold {self._bytes:,} bytes, and may hold {self.bounds.bodies:,}"
             raise Refused(503, "busy", text, retry_after=1, early=True)
         self._bytes += size
+
+    def give_room_back(self, size: int) -> None:
+        """Let others have what was set aside."""
+        self._bytes -= size
 
     async def _body(self, scope: Scope, receive: Receive, room: _Room) -> bytes:
         """Return the whole body, or refuse it as soon as it is known to be too large or too slow."""
@@ -232,6 +231,8 @@ class Webhooks:
             await self._sent_on(scope, receive, announced)
             raise self._too_large(announced)
         room.grow_to(announced)
+        if BODY_IS_THERE in scope:
+            return await self._read(receive, room)
         try:
             async with asyncio.timeout(self.bounds.reading):
                 return await self._read(receive, room)
@@ -275,13 +276,19 @@ _LINGER: Final = 2.0
 
 
 class _Room:
-    """The bytes that one request holds of those that all may."""
+    """The bytes that one request holds, within a block, of those that all may."""
 
     __slots__ = ("_webhooks", "taken")
 
     def __init__(self, webhooks: Webhooks) -> None:
         self._webhooks = webhooks
         self.taken = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._webhooks.give_room_back(self.taken)
 
     def grow_to(self, size: int) -> None:
         """Hold so many bytes. Raises Refused."""

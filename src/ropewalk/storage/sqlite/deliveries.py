@@ -9,7 +9,7 @@ The request is the event of its execution. It is dropped before that is: when it
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
@@ -67,8 +67,13 @@ def delivery_record(row: Row) -> Delivery:
 
 # ── Accepting ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+_NEXT_PLACE: Final = """
+    SELECT place + size FROM deliveries INDEXED BY deliveries_of_instance WHERE instance = ?1 ORDER BY place DESC LIMIT 1
+    """
+
 _LOOK: Final = f"""
-    SELECT EXISTS (SELECT 1 FROM webhooks WHERE instance = ?1 AND token = ?2 AND created_at = ?3), ({FIRST_TIMER}), {INSTANCE} {LOADED_FROM}
+    SELECT EXISTS (SELECT 1 FROM webhooks WHERE instance = ?1 AND token = ?2 AND created_at = ?3), ({FIRST_TIMER}), ({_NEXT_PLACE}),
+        {INSTANCE} {LOADED_FROM}
     """
 
 _TAKES_NOTHING: Final = UNREACHABLE | {"deactivating"}
@@ -83,10 +88,6 @@ _NOT_ANSWERED: Final = frozenset({"failed", "dead", "cancelled"})
 
 _LET_AGAIN: Final = "UPDATE deliveries SET delivery = NULL WHERE execution = ?"
 
-_NEXT_PLACE: Final = """
-    SELECT place + size FROM deliveries INDEXED BY deliveries_of_instance WHERE instance = ? ORDER BY place DESC LIMIT 1
-    """
-
 _KEEP: Final = """
     INSERT INTO deliveries (execution, instance, webhook, delivery, received_at, size, place, redelivers) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
     """
@@ -100,10 +101,9 @@ def accept(tx: Transaction, new: NewDelivery) -> Accepted:
         QueueIsFull: the instance has too many pending already.
     """
     execution = new.execution
-    row = tx.row(_LOOK, (execution.instance, new.token, new.made_at))
-    if row is None or not row[0] or row[8] in _TAKES_NOTHING:
+    is_there, first_timer, place, *columns = tx.row(_LOOK, (execution.instance, new.token, new.made_at)) or (False, None, None)
+    if not is_there or (state := InstanceState(*columns)).status in _TAKES_NOTHING:
         raise UnknownWebhook(f"webhook {new.webhook} is not there any more")
-    first_timer, state = row[1], InstanceState(*row[2:])
     first = None if new.delivery is None else tx.row(_FIRST, (state.id, new.webhook, new.delivery))
     answered_again = first is not None and execution.rank == Rank.WAITED_FOR and first[1] in _NOT_ANSWERED
     if first is not None and not answered_again:
@@ -111,7 +111,7 @@ def accept(tx: Transaction, new: NewDelivery) -> Accepted:
     check_room(state, execution, tx.limits)
     if first is not None:  # its sender waited for an answer and got none: it is right to send it again
         tx.run(_LET_AGAIN, (first[2],))
-    _store(tx, state, first_timer, execution, new.webhook, new.delivery, None)
+    _store(tx, state, execution, _Kept(new.webhook, new.delivery, None), first_timer, place)
     return Accepted(execution=execution.id)
 
 
@@ -140,22 +140,26 @@ def redeliver(tx: Transaction, original: str, new: NewExecution) -> None:
         raise UnknownInstance(f"instance {new.instance} is deactivated and takes no more events")
     again = replace(new, event=event)
     check_room(state, again, tx.limits)
-    _store(tx, state, tx.value(FIRST_TIMER, (state.id,)), again, webhook, None, original)
+    first_timer, place = tx.value(FIRST_TIMER, (state.id,)), tx.value(_NEXT_PLACE, (state.id,))
+    _store(tx, state, again, _Kept(webhook, None, original), first_timer, place)
+
+
+class _Kept(NamedTuple):
+    """What is kept of a delivery beside its execution: as in its record."""
+
+    webhook: str
+    delivery: str | None
+    redelivers: str | None
 
 
 def _store(
-    tx: Transaction,
-    state: InstanceState,
-    first_timer: Micros | None,
-    execution: NewExecution,
-    webhook: str,
-    delivery: str | None,
-    redelivers: str | None,
+    tx: Transaction, state: InstanceState, execution: NewExecution, kept: _Kept, first_timer: Micros | None, place: int | None
 ) -> None:
+    """Store a delivery, where the instance's `FIRST_TIMER` and `_NEXT_PLACE` are known."""
     size = len(execution.event)
-    place = tx.value(_NEXT_PLACE, (state.id,)) or 1
+    place = place or 1
     simply = add_ready(tx, state, execution, first_timer)
-    tx.run(_KEEP, (tx.last_inserted(), state.id, webhook, delivery, execution.at, size, place, redelivers))
+    tx.run(_KEEP, (tx.last_inserted(), state.id, kept.webhook, kept.delivery, execution.at, size, place, kept.redelivers))
     _drop_before(tx, state.id, place + size - tx.limits.delivery_bytes)
     (save_added if simply else save)(tx, state, execution.at)
 
