@@ -3,7 +3,7 @@
 A line of verdicts.jsonl says where it comes from (`origin`, and `why` where that does not say it), the URL, the patterns that the twist
 declares, those that the operator lets lead to private addresses (`private`), and to what names resolve (`resolve`; to a public address
 unless given). `expected` is yes, or what the denial is about: `url` (no parser should be trusted with it), `declared` (no pattern
-matches it), `public` (it leads to an address or name that is not), `unresolved`. `sent` is what leaves when it is another text: for
+matches it), `public` (it leads to an address or name that is not), `unresolved`; `oracle` says the same without the guard. `sent` is what leaves when it is another text: for
 WHATWG's tests what they say it is. Those are of web-platform-tests (BSD 3-Clause), which also says what browsers make of each.
 """
 

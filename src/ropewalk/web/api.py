@@ -82,21 +82,25 @@ def _endpoint(
         try:
             return _json(done, await answer(request))
         except (RopewalkError, StorageError) as error:
-            status, kind, headers = next(
-                (told for of, told in _REFUSALS if isinstance(error, of)), (400, type(error).__name__, {})
-            )
+            status, kind, headers = _told(error)
             return _refusal(status, kind, str(error), headers)
 
     return endpoint
 
 
-_REFUSALS: list[tuple[type[Exception], tuple[int, str, dict[str, str]]]] = [
-    (NotFound, (404, "NotFound", {})),
-    (UnknownInstance, (404, "NotFound", {})),
-    (DoesNotApply, (409, "DoesNotApply", {})),
-    (QueueIsFull, (429, "QueueFull", {"retry-after": "5"})),
-    (StorageError, (503, "Unavailable", {"retry-after": "5"})),
-]
+def _told(error: RopewalkError | StorageError) -> tuple[int, str, dict[str, str]]:
+    """Return the status, type and headers that a refusal has."""
+    match error:
+        case NotFound() | UnknownInstance():
+            return 404, "NotFound", {}
+        case DoesNotApply():
+            return 409, "DoesNotApply", {}
+        case QueueIsFull():
+            return 429, "QueueFull", {"retry-after": "5"}
+        case StorageError():
+            return 503, "Unavailable", {"retry-after": "5"}
+        case _:
+            return 400, type(error).__name__, {}
 
 
 def _limit(text: str | None, most: int) -> int:
