@@ -510,6 +510,22 @@ async def test_answer_that_only_looks_like_a_redirect(client: Client, origin: Or
     assert (await client.get(origin.redirect("/b", "/x", status=304))).status == 304
 
 
+async def test_connection_that_leads_elsewhere_is_not_used() -> None:
+    class Elsewhere(Letters):
+        peer = "10.0.0.1"
+
+        async def write(self, data: bytes) -> None:
+            raise AssertionError("something was sent")
+
+    async def somewhere(host: str, port: int) -> list[str]:
+        return ["93.184.216.34"]
+
+    async def connect_to(*_: object) -> Line:
+        return Elsewhere(b"", 1)
+
+    await _fails_with("does not lead to the address that was checked", resolve=somewhere, connect=connect_to)
+
+
 # ── Bodies ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from urllib.parse import quote
 
 import pytest
 
 from ropewalk.sandbox.assessment import assess, has_door
 from ropewalk.sandbox.facts import gather_facts
+from ropewalk.storage.records import LogQuery
 from tests.egress.origin import Connection
 from tests.replay.reading import last_execution, last_record
-from tests.secrets.kept import TOKEN, Kept
+from tests.secrets.kept import PIN, TOKEN, Kept
 
 _FACTS = gather_facts()
 _NO_DOOR = next((one.detail for one in assess(_FACTS).findings if one.means == "door"), "")
@@ -54,3 +56,10 @@ async def test_its_record_has_none(kept: Kept) -> None:
     assert b"/query/items" in everything
     assert TOKEN[::-1].encode() not in everything
     assert [one.url for one in record.sent] == [f"{kept.origin.url}/query/items"]
+
+
+async def test_what_the_host_logs_of_a_refusal_has_none(kept: Kept) -> None:
+    await kept.call("gossip")
+    lines = [line.line.message for line in await kept.runtime.storage.logs(LogQuery(instance=kept.instance))]
+    assert any("GET http://undeclared.example/***: NetworkDenied" in line for line in lines), lines
+    assert not any(quote(PIN) in line for line in lines)

@@ -308,7 +308,7 @@ class Attempt:
         if call.id:
             self._process.send(reply)
         elif type(reply) is FailureMessage:
-            self._fail(Failure(type=reply.error, kind="error"), ErrorInfo(type=reply.error, message=reply.message))
+            self._fail(Failure(type=reply.error, kind="error"), ErrorInfo(type=reply.error, message=self._hide(reply.message)))
             self._process.kill()
 
     def _on_finished(self, message: Finished) -> None:
@@ -325,13 +325,15 @@ class Attempt:
         self._end_with(Succeeded(message.result))
 
     def _on_raised(self, message: Raised) -> None:
-        hide = str if self._redactor is None else self._redactor.hide
         error = ErrorInfo(
-            type=hide(message.type)[:200],
-            message=hide(message.message)[:_TEXT_LIMIT],
-            traceback=hide(message.traceback)[:_TEXT_LIMIT],
+            type=self._hide(message.type)[:200],
+            message=self._hide(message.message)[:_TEXT_LIMIT],
+            traceback=self._hide(message.traceback)[:_TEXT_LIMIT],
         )
         self._fail(Failure.of(message), error)
+
+    def _hide(self, text: str) -> str:
+        return text if self._redactor is None else self._redactor.hide(text)
 
     def _on_log(self, message: Log) -> None:
         try:

@@ -83,7 +83,8 @@ class Lines:
         self._keep(message.time, logging.WARNING, cut, None)
 
     def warn(self, text: str) -> None:
-        """Keep a line of the host's own; no more of them than of the guest's."""
+        """Keep a line of the host's own, which may name a URL that the guest made up; no more of them than of the guest's."""
+        text = text if self._redactor is None else self._redactor.hide(text)
         self._bytes += _bytes_in(text) + _OVERHEAD
         if self._bytes <= self._limit:
             self._keep(self._clock.now(), logging.WARNING, text, None)

