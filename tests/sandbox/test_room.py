@@ -101,3 +101,10 @@ async def test_descriptors_are_room_too() -> None:
     assert node.fits(1)
     node.take(1)
     assert not node.fits(1)
+
+
+async def test_processes_that_wait_have_descriptors_too() -> None:
+    narrow = room(100, descriptors=2 * 3 * 4)
+    narrow.take(1)
+    assert narrow.has(1, beside=2)
+    assert not narrow.has(1, beside=3)

@@ -57,9 +57,9 @@ class Room:
         """Whether somebody waits."""
         return bool(self._queue)
 
-    def has(self, amount: int, *, letting_go: int = 0) -> bool:
-        """Whether that much is free, once `letting_go` of what is kept has been let go of."""
-        return self._count < self._most and self._taken + self._kept() - letting_go + amount <= self.memory
+    def has(self, amount: int, *, letting_go: int = 0, beside: int = 0) -> bool:
+        """Whether that much is free, once `letting_go` of what is kept has been let go of, for a process beside so many that wait."""
+        return self._count + beside < self._most and self._taken + self._kept() - letting_go + amount <= self.memory
 
     def fits(self, amount: int, *, letting_go: int = 0) -> bool:
         """Whether one that needs that much may come in now, if it is its turn."""

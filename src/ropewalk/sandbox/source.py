@@ -265,9 +265,10 @@ class ForkSource:
 
     def _may_wait(self, pool: Pool) -> bool:
         """Whether one more process of `pool` may wait; the least recently used pool gives up one of its own for it."""
-        if self._room is None or self._room.crowded or not self._room.has(PROCESS):
+        waiting = sum(len(other.waiting) + len(other.zygote.newborn) for other in self._pools.values())
+        if self._room is None or self._room.crowded or not self._room.has(PROCESS, beside=waiting):
             return False
-        if sum(len(other.waiting) + len(other.zygote.newborn) for other in self._pools.values()) < self._settings.total:
+        if waiting < self._settings.total:
             return True
         for other in self._pools.values():
             if other is not pool and other.waiting:
