@@ -415,7 +415,7 @@ def _with_changed_package(facts: HostFacts, off: Guard, folder: Path) -> HostFac
     if not off.guest:
         return facts
     package = folder / "ropewalk"
-    shutil.copytree(facts.package, package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(facts.package, package)
     for path, lines in off.guest.items():
         with (package / path).open("a", encoding="utf-8") as module:
             module.write(lines)
