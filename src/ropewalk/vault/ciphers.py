@@ -10,13 +10,14 @@ system's randomness. Nonces are random: one key may seal some four thousand mill
 from __future__ import annotations
 
 import os
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ropewalk.vault.errors import Tampered
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 KEY_BYTES: Final = 32
 ID_BYTES: Final = 8
@@ -24,6 +25,13 @@ NONCE_BYTES: Final = 12
 
 _FORM: Final = b"\x01"
 _WRAPPED: Final = b"\x02"
+
+
+def cipher(key: bytes) -> AESGCM:
+    """Return what seals and opens with a key."""
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # takes as long as all of the storage, and few commands seal
+
+    return AESGCM(key)
 
 
 def new_key() -> bytes:
@@ -76,6 +84,8 @@ def _encrypt(cipher: AESGCM, plain: bytes, bound: bytes) -> bytes:
 
 
 def _decrypt(cipher: AESGCM, sealed: bytes, bound: bytes, place: list[str]) -> bytes:
+    from cryptography.exceptions import InvalidTag
+
     try:
         return cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], bound)
     except (InvalidTag, ValueError):

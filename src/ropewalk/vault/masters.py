@@ -21,9 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
-from ropewalk.vault.ciphers import ID_BYTES, KEY_BYTES
+from ropewalk.vault.ciphers import ID_BYTES, KEY_BYTES, cipher
 from ropewalk.vault.errors import KeyMissing, KeyRefused
 
 SHORTEST: Final = 16
@@ -41,7 +39,7 @@ class MasterKey:
 
     def __init__(self, key: bytes) -> None:
         self.id = hashlib.sha256(b"ropewalk master key id" + key).digest()[:ID_BYTES].hex()
-        self.cipher = AESGCM(key)
+        self.cipher = cipher(key)
 
 
 def new_text() -> str:

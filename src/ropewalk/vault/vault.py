@@ -11,11 +11,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
 from ropewalk.storage.interface import DoesNotApply
 from ropewalk.storage.records import DataKey
-from ropewalk.vault.ciphers import new_key, seal, unseal, unwrap, wrap, wrapped_by
+from ropewalk.vault.ciphers import cipher, new_key, seal, unseal, unwrap, wrap, wrapped_by
 from ropewalk.vault.masters import MasterKey, Masters
 
 if TYPE_CHECKING:
@@ -34,7 +32,7 @@ class Sealer:
 
     def __init__(self, instance: str, key: bytes) -> None:
         self._instance = instance
-        self._cipher = AESGCM(key)
+        self._cipher = cipher(key)
 
     def seal(self, plain: bytes, *place: str) -> bytes:
         """Return `plain` sealed for a place, such as a table's name and a row's id: it opens nowhere else."""
