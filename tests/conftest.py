@@ -6,6 +6,7 @@ Modules that use `runtime` run in the session's event loop, since the sandbox li
 
 from __future__ import annotations
 
+import resource
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
@@ -24,7 +25,12 @@ CAMPAIGN = "campaign"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the marker of long campaigns known, and let commands be interrupted even where a shell started the tests in its background."""
+    """Make the marker of long campaigns known, and let commands be interrupted even where a shell started the tests in its background.
+
+    A node allows itself every descriptor that it may have; this process has a dozen sandboxes of its own at times.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", f"{CAMPAIGN}: runs for many minutes, and only when asked for with -m {CAMPAIGN}")
