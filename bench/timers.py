@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,11 @@ from bench.rig import Rig, database_path, event, folder, serving
 _AT_ONCE = 1_000
 _LATER = 86_400_000_000
 _AHEAD = 3_000_000
+_EACH_AHEAD = 100
+"""Microseconds that moving one task's time may take, on a slow disk."""
 _ORDER = 0x5EED
+_REPORTED = 15.0
+_LONGEST = 900.0
 
 _SOON = "UPDATE executions SET due = due - ?1, run_at = run_at - ?1 WHERE due IS NOT NULL"
 _WAKE = "UPDATE instances SET wake_at = wake_at - ?1 WHERE wake_at > 0"
@@ -37,10 +42,12 @@ async def measure(floor: Floor, *, quick: bool) -> Measured:
     with folder() as path:
         async with serving(path) as rig:
             due = await _put_down(rig, instances, each)
-        _bring_near(path, due)
+        due = _bring_near(path, due, instances * each)
         async with serving(path) as rig:
+            if _now() > due:
+                raise RuntimeError("the second came before there was a node: nothing was measured")
             began = time.monotonic()
-            await rig.witness.settlements(instances * each)
+            await _all_run(rig, instances * each)
             took = time.monotonic() - began
         rows = _rows(path, instances * each)
     lags = [(started - due) / 1e6 for _, started, due in rows]
@@ -58,7 +65,7 @@ async def _put_down(rig: Rig, instances: int, each: int) -> int:
     """Store the tasks, of every instance as many, all within one second a day from now; returns the beginning of that."""
     active = [instance.id for instance in await rig.activate(await rig.deploy(), instances)]
     chance = random.Random(_ORDER)
-    due = time.time_ns() // 1000 + _LATER
+    due = _now() + _LATER
     tasks = [
         replace(event(instance, "noop"), run_at=due + chance.randrange(1_000_000)) for instance in active for _ in range(each)
     ]
@@ -68,14 +75,30 @@ async def _put_down(rig: Rig, instances: int, each: int) -> int:
     return due
 
 
-def _bring_near(path: Path, due: int) -> None:
-    """Have that second come in a moment."""
+async def _all_run(rig: Rig, count: int) -> None:
+    """Wait until the tasks have all run, and say how far it is every so often."""
+    end = asyncio.ensure_future(rig.witness.settlements(count))
+    began = time.monotonic()
+    while not (await asyncio.wait((end,), timeout=_REPORTED))[0]:
+        took, ran = time.monotonic() - began, count - rig.witness.left
+        print(f"timers: {ran:,} of {count:,} tasks have run in {took:.0f} s", file=sys.stderr)
+        if took > _LONGEST:
+            raise TimeoutError(f"of {count:,} tasks {ran:,} have run in {took:.0f} s: run this on a machine that is left alone")
+
+
+def _now() -> int:
+    return time.time_ns() // 1000
+
+
+def _bring_near(path: Path, due: int, count: int) -> int:
+    """Have that second come in a moment; returns the beginning of that."""
     connection = apsw.Connection(str(database_path(path)))
+    soon = _now() + _AHEAD + count * _EACH_AHEAD
     with connection:
-        by = due - time.time_ns() // 1000 - _AHEAD
-        connection.execute(_SOON, (by,))
-        connection.execute(_WAKE, (by,))
+        connection.execute(_SOON, (due - soon,))
+        connection.execute(_WAKE, (due - soon,))
     connection.close()
+    return soon
 
 
 def _rows(path: Path, count: int) -> list[tuple[str, int, int]]:
