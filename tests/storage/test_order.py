@@ -6,6 +6,7 @@ import pytest
 
 from ropewalk.storage.interface import Fenced
 from ropewalk.storage.records import Rank
+from ropewalk.storage.sqlite.scheduling import PROMOTED
 from tests.storage.scene import NODE, SECOND, Scene
 
 
@@ -159,6 +160,62 @@ async def test_one_with_much_to_do_does_not_hold_up_others(scene: Scene) -> None
     await scene.succeed(first)
     (second,) = await scene.storage.claim(NODE, 1)
     assert (first.instance.id, second.instance.id) == ("i1", "i2")
+
+
+async def many_due(scene: Scene) -> list[str]:
+    """Have more timers due than one write makes ready, and an event stored behind them; returns the methods in order."""
+    instance = await scene.active()
+    names = [f"t{number:03}" for number in range(2 * PROMOTED + 10)]
+    for number, name in enumerate(names):
+        await scene.after(instance, name, 1 + number / 1000)
+    scene.clock.move(10)
+    await scene.enqueue(instance, "behind")
+    return [*names, "behind"]
+
+
+async def test_more_timers_than_one_write_makes_ready_keep_their_order(scene: Scene) -> None:
+    assert await many_due(scene) == await scene.run_all()
+
+
+async def test_what_was_due_stays_so_when_the_clock_is_set_back(scene: Scene) -> None:
+    names = await many_due(scene)
+    claim = await scene.claim()
+    scene.clock.move(-3600)
+    await scene.after("i1", "in a while", 60)
+    await scene.enqueue("i1", "last")
+    await scene.succeed(claim)
+    assert await scene.run_all() == [*names[1:], "last"]
+    scene.clock.move(60)
+    assert await scene.run_all() == ["in a while"]
+
+
+async def test_a_retry_after_the_clock_was_set_back_waits_for_its_time(scene: Scene) -> None:
+    names = await many_due(scene)
+    claim = await scene.claim()
+    scene.clock.move(-3600)
+    await scene.fail(claim, retry_in=5)
+    assert await scene.run_all() == names[1:]
+    scene.clock.move(5)
+    assert await scene.run_all() == [names[0]]
+
+
+async def test_what_returns_goes_to_the_front_however_much_is_due(scene: Scene) -> None:
+    instance = await scene.active()
+    await scene.enqueue(instance, "returns")
+    await scene.fail(await scene.claim(), retry_in=5)
+    for _ in range(2 * PROMOTED):
+        await scene.after(instance, "timer", 1)
+    scene.clock.move(5)
+    assert (await scene.run_all())[0] == "returns"
+
+
+async def test_a_task_that_has_come_due_keeps_its_place_when_another_joins_it(scene: Scene) -> None:
+    instance = await scene.active()
+    await scene.after(instance, "first", 1, key="k", coalesce=True)
+    await scene.after(instance, "second", 2)
+    scene.clock.move(3)
+    await scene.enqueue(instance, "first again", key="k", coalesce=True)
+    assert await scene.run_all() == ["first again", "second"]
 
 
 async def test_a_timer_of_a_later_time_never_delays_an_earlier_one(scene: Scene) -> None:

@@ -160,6 +160,19 @@ async def test_a_clock_set_back_holds_up_nothing(paced: Scene) -> None:
     assert await paced.run_all() == ["later"]
 
 
+async def test_what_waits_for_its_token_goes_on_when_the_clock_is_set_back(paced: Scene) -> None:
+    await rested(paced)
+    for number in range(4):
+        await paced.enqueue("i1", str(number))
+    await paced.run_all()
+    assert await paced.storage.follow_clock(paced.clock.now()) == 0
+    paced.clock.move(-3600)
+    assert await paced.nothing_to_claim()
+    assert await paced.storage.follow_clock(paced.clock.now()) == 1
+    assert await paced.run_all() == ["3"]
+    assert await paced.storage.follow_clock(paced.clock.now()) == 0
+
+
 async def test_resuming_fills_the_bucket(paced: Scene) -> None:
     await rested(paced)
     for number in range(5):

@@ -459,7 +459,7 @@ async def test_a_small_step_back_runs_nothing_twice(scene: Scene) -> None:
     await ask(scene, recurs(scene))
     assert await pass_time(scene, 60) == [60]
     assert await pass_time(scene, -3600) == []
-    assert await scene.storage.rearm_recurring(scene.clock.now()) == 0
+    assert await scene.storage.follow_clock(scene.clock.now()) == 0
     assert await pass_time(scene, 3600) == []
     assert await pass_time(scene, 60) == [120]
 
@@ -469,13 +469,13 @@ async def test_after_a_year_in_the_future_it_goes_on_from_now(scene: Scene) -> N
     await ask(scene, recurs(scene), recurs(scene, "yearly", "yearly", cron="0 0 1 1 *"))
     await pass_time(scene, 366 * 86_400)
     assert await pass_time(scene, -366 * 86_400 + 90) == []
-    assert await scene.storage.rearm_recurring(scene.clock.now()) == 2
+    assert await scene.storage.follow_clock(scene.clock.now()) == 1
     assert (await the_methods(scene))["tick"].next == START + 120 * SECOND
-    assert await scene.storage.rearm_recurring(scene.clock.now()) == 0
+    assert await scene.storage.follow_clock(scene.clock.now()) == 0
     assert await pass_time(scene, 30) == [120]
 
 
 async def test_far_first_times_are_waited_for(scene: Scene) -> None:
     await scene.active()
     await ask(scene, recurs(scene, first=400 * 86_400), recurs(scene, "rare", seconds=30 * 86_400))
-    assert await scene.storage.rearm_recurring(scene.clock.now()) == 0
+    assert await scene.storage.follow_clock(scene.clock.now()) == 0

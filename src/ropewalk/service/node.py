@@ -253,10 +253,12 @@ class Node:
             await asyncio.sleep(_HOUSEKEEPING if removed < _REMOVED_AT_ONCE else _BETWEEN_BATCHES)
 
     async def _look_at_the_clock(self) -> None:
-        """Have what recurs go on from now, where the clock was set back so far that its next time would be long in coming."""
-        moved = await self._service.storage.rearm_recurring(self._service.clock.now())
+        """Have instances go on from now that a clock, set back, would hold up."""
+        moved = await self._service.storage.follow_clock(self._service.clock.now())
         if moved:
-            log.warning("the clock was set back: %d recurring tasks go on from now", moved)
+            log.warning(
+                "the clock was set back: %d instances, whose recurring tasks or pace would wait for it, go on from now", moved
+            )
             self.wake()
 
     async def _remove_some(self) -> int:

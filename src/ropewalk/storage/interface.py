@@ -313,9 +313,9 @@ class Storage(Protocol):
         """End what recurs, by its id, with those of its runs that wait for their start; False when there is none."""
         ...
 
-    async def rearm_recurring(self, at: Micros) -> int:
-        """Have what recurs go on from now where the clock was set back and its next tick lies more than a day after the one that now
-        follows; returns how many there were. Cheap where the clock was not set back.
+    async def follow_clock(self, at: Micros) -> int:
+        """Have instances go on from now that a clock, set back since, would hold up: whose next tick of what recurs lies more than a day after
+        the one that now follows, or that wait for their pace. Returns how many there were. Cheap where the clock was not set back.
         """
         ...
 

@@ -148,14 +148,12 @@ def cancel_recurring(tx: Transaction, recurring: str, at: Micros) -> bool:
     return True
 
 
-def rearm_recurring(tx: Transaction, instance: str, at: Micros) -> int:
-    """Have what recurs of an instance go on from now where the clock was set back far; returns how many there were."""
+def follow_clock(tx: Transaction, instance: str, at: Micros) -> None:
+    """Have an instance go on from now where the clock was set back: what recurs of it, if that was far, and its pace."""
     state = load_if_there(tx, instance)
-    if state is None:
-        return 0
-    moved = go_on_from(tx, state, at)
-    save(tx, state, at)
-    return moved
+    if state is not None:
+        go_on_from(tx, state, at)
+        save(tx, state, at)
 
 
 # ── Logs ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────

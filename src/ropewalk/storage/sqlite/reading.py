@@ -14,6 +14,7 @@ import msgspec
 
 from ropewalk.clock import Micros
 from ropewalk.storage.interface import StorageFull, StorageUnavailable, UnknownInstance
+from ropewalk.storage.pace import Pace
 from ropewalk.storage.records import (
     ActivityQuery,
     Attempt,
@@ -230,10 +231,11 @@ class Reader:
         rows = self._rows(_RECURRING, {"instance": instance})  # type: ignore[arg-type]
         return [recurring_record(row) for row in rows]
 
-    def to_be_rearmed(self, at: Micros) -> list[str]:
-        """Instances with something that recurs and that a clock, set back since, has put off for long."""
+    def held_up_by_clock(self, at: Micros, pace: Pace) -> list[str]:
+        """Instances that a clock, set back since, holds up: what recurs of them, for long, or all of them by their pace."""
         later = [recurring_record(row) for row in self._rows(LOOKED_AT_LATER, (at,))]
-        return sorted({one.instance for one in later if set_back(one.recurrence, one.next, at) is not None})
+        recurring = {one.instance for one in later if set_back(one.recurrence, one.next, at) is not None}
+        return sorted(recurring.union(*self._rows(_PACED_LATER, (at + pace.interval,))))
 
     def attempts(self, execution: str) -> list[Attempt]:
         """The ended attempts of an execution, oldest first."""
@@ -483,6 +485,8 @@ _RECURRING: Final = f"""
     SELECT {RECURRING} FROM recurring WHERE (:instance IS NULL OR instance = :instance)
     AND instance IN (SELECT id FROM instances i WHERE {_THERE}) ORDER BY created_at DESC, id
     """
+
+_PACED_LATER: Final = "SELECT id FROM instances INDEXED BY instances_paced WHERE wake_at = pace_at AND pace_at > ?"
 
 _SUCCEEDED: Final = """
     SELECT n, status, attempt, version, node, started_at, finished_at, cpu, memory_peak, requests FROM executions WHERE id = ?

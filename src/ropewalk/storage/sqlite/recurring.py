@@ -266,14 +266,11 @@ _OF_INSTANCE: Final = f"SELECT {RECURRING} FROM recurring WHERE instance = ? AND
 _GO_ON: Final = "UPDATE recurring SET next = ?, looked_at = ? WHERE id = ?"
 
 
-def go_on_from(tx: Transaction, state: InstanceState, at: Micros) -> int:
-    """Have what recurs go on from now where the clock was set back so far that its next tick would be long in coming; returns how many."""
-    moved = 0
+def go_on_from(tx: Transaction, state: InstanceState, at: Micros) -> None:
+    """Have what recurs go on from now where the clock was set back so far that its next tick would be long in coming."""
     for row in tx.rows(_OF_INSTANCE, (state.id, at)):
         one = recurring_record(row)
         nominal = set_back(one.recurrence, one.next, at)
         if nominal is not None:
             tx.run(_GO_ON, (nominal, at, one.id))
-            moved += 1
     note_first(tx, state)
-    return moved

@@ -36,7 +36,7 @@ RESTING: Final = frozenset({"failed", "gone", "erased"})
 INSTANCE = """
     i.id, i.twist, t.name, i.version, i.target_version, i.priority, i.status, i.options, i.secret, i.created_at, i.upgrade_error,
     i.epoch, i.node, i.running, i.held, i.wake_at, i.served, i.next_seq, i.pending, i.pending_bytes, i.store_bytes, i.callbacks,
-    i.pace_at, i.spent, i.suspension, i.record_bytes, i.recurs_at, i.granted, i.awaiting
+    i.pace_at, i.spent, i.suspension, i.record_bytes, i.recurs_at, i.due_to, i.granted, i.awaiting
     """
 """Columns of an InstanceState, from `instances i JOIN twists t`."""
 
@@ -75,6 +75,7 @@ class InstanceState(Struct):
     suspension: Json | None
     record_bytes: int
     recurs_at: Micros | None
+    due_to: Micros | None
     granted: int
     awaiting: int | None
 

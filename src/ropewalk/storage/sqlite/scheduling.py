@@ -2,7 +2,8 @@
 
 An execution that waits is ready (it has `seq`) or a timer (it has `due`). Ready ones run by (rank, seq). Timers that come due are made
 ready in the order of their times before anything new is, so that `seq` is the order of readiness; that is done some at a time, and
-while more are due a new event joins them as a timer due now, behind them all.
+while more are due a new event joins them as a timer due now, behind them all. What has been seen due stays so: `due_to` is the time up to
+which timers were due when some had to be left, and where the clock is set back before it, they are all made ready before anything else.
 
 What may run at all is the instance's *reach*: everything, or only up to a rank (a lifecycle method goes first), or only the execution
 that the others wait for (`held`), or nothing (it rests). `wake_at` follows from the reach and the instance's pace: see `wake_time`.
@@ -41,7 +42,7 @@ _LOAD: Final = f"SELECT {INSTANCE} {LOADED_FROM}"
 _SAVE: Final = """
     UPDATE instances SET version = ?, target_version = ?, status = ?, options = ?, secret = ?, upgrade_error = ?, epoch = ?, node = ?,
         running = ?, held = ?, wake_at = ?, served = ?, next_seq = ?, pending = ?, pending_bytes = ?, store_bytes = ?, callbacks = ?,
-        pace_at = ?, spent = ?, suspension = ?, record_bytes = ?, recurs_at = ?
+        pace_at = ?, spent = ?, suspension = ?, record_bytes = ?, recurs_at = ?, due_to = ?
     WHERE id = ?
     """
 
@@ -98,6 +99,7 @@ def save(tx: Transaction, state: InstanceState, at: Micros) -> None:
             state.suspension,
             state.record_bytes,
             state.recurs_at,
+            state.due_to,
             state.id,
         ),
     )
@@ -144,13 +146,17 @@ FIRST_TIMER: Final = """
     SELECT due FROM executions INDEXED BY executions_timers WHERE instance = ?1 AND due IS NOT NULL ORDER BY due LIMIT 1
     """
 
-_PROMOTE: Final = f"""
-    UPDATE executions SET seq = ?2 + r.place, due = NULL, ready_at = coalesce(ready_at, ?3)
+_PROMOTE_BY: Final = """
+    UPDATE executions SET seq = ?2 + r.place, due = NULL, ready_at = coalesce(ready_at, ?4)
     FROM (
-        SELECT n, row_number() OVER (ORDER BY due, n) - 1 AS place FROM executions INDEXED BY executions_timers
-        WHERE instance = ?1 AND due <= ?3 ORDER BY due, n LIMIT {PROMOTED}
+        SELECT n, row_number() OVER (ORDER BY due, n) - 1 AS place FROM executions INDEXED BY {index}
+        WHERE instance = ?1 AND due <= ?3{which} ORDER BY due, n LIMIT ?5
     ) r WHERE executions.n = r.n
     """
+
+_PROMOTE: Final = _PROMOTE_BY.format(index="executions_timers", which="")
+
+_PROMOTE_RETURNING: Final = _PROMOTE_BY.format(index="executions_returning", which=f" AND rank < {Rank.ORDINARY:d}")
 
 
 def _reach(state: InstanceState) -> Rank:
@@ -175,10 +181,10 @@ def wake_time(tx: Transaction, state: InstanceState, at: Micros) -> Micros | Non
         due = 0 if ready else min((time for time in (due, state.recurs_at) if time is not None), default=None)
     if due is None:
         return None
+    if due <= max(at, state.due_to or 0):
+        due = 0
     paced = may_start_at(tx, state, at)
-    if paced > at:
-        return max(due, paced)
-    return 0 if due <= at else due
+    return max(due, paced) if paced > at else due
 
 
 def _wake_time_of_ready(tx: Transaction, state: InstanceState, at: Micros) -> Micros | None:
@@ -202,6 +208,7 @@ def _exception(tx: Transaction, state: InstanceState, reach: Rank) -> int | None
 def _next_row(tx: Transaction, state: InstanceState, at: Micros) -> Row | None:
     """Return the execution that runs next, None when none may run now."""
     reach = _reach(state)
+    keep_due(tx, state, at)
     if reach == Rank.ORDINARY and state.held is None:
         promote_due(tx, state, at)
         return tx.row(_NEXT, (state.id,))
@@ -209,15 +216,36 @@ def _next_row(tx: Transaction, state: InstanceState, at: Micros) -> Row | None:
 
 
 def promote_due(tx: Transaction, state: InstanceState, at: Micros) -> bool:
-    """Make timers that have come due ready, in the order of their times; False when more are due than could be."""
+    """Make timers that have come due ready, in the order of their times; False when more are due than could be.
+
+    Those that return from a back-off go before others, and so are not left behind them.
+    """
+    keep_due(tx, state, at)
     all_queued = state.recurs_at is None or state.recurs_at > at or queue_ticks(tx, state, at)
     first = tx.value(FIRST_TIMER, (state.id,))
-    if first is None or first > at:
-        return all_queued
-    tx.run(_PROMOTE, (state.id, state.next_seq, at))
+    promoted = 0 if first is None or first > at else _promote(tx, state, _PROMOTE, at, at, PROMOTED)
+    if promoted == PROMOTED:
+        _promote(tx, state, _PROMOTE_RETURNING, at, at, PROMOTED)
+    all_ready = all_queued and promoted < PROMOTED
+    state.due_to = None if all_ready else at
+    return all_ready
+
+
+def keep_due(tx: Transaction, state: InstanceState, at: Micros) -> None:
+    """Make all timers ready that were due when some had to be left, where the clock was set back since. To be asked for before others are
+    stored: those may be due at times that had come before.
+    """
+    if state.due_to is not None and state.due_to > at:
+        _promote(tx, state, _PROMOTE, state.due_to, at, -1)
+        state.due_to = None
+
+
+def _promote(tx: Transaction, state: InstanceState, statement: str, due: Micros, at: Micros, limit: int) -> int:
+    """Make the first `limit` timers ready, at `at`, that are due by `due`; returns how many there were."""
+    tx.run(statement, (state.id, state.next_seq, due, at, limit))
     promoted = tx.changed()
     state.next_seq += promoted
-    return all_queued and promoted < PROMOTED
+    return promoted
 
 
 # ── Starting ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -302,6 +330,7 @@ def add_execution(tx: Transaction, state: InstanceState, new: NewExecution) -> s
     Raises:
         DoesNotApply: its id is taken.
     """
+    keep_due(tx, state, new.at)
     if new.key is not None:
         older = tx.row(_KEYED, (state.id, new.ns, new.key))
         if older is not None and new.coalesce:
@@ -320,7 +349,8 @@ def add_ready(tx: Transaction, state: InstanceState, new: NewExecution, first_ti
     Returns:
         Whether it is ready and nothing else was made so: the caller then needs only `save_added`, and else has to `save` the state.
     """
-    none_due = (first_timer is None or first_timer > new.at) and (state.recurs_at is None or state.recurs_at > new.at)
+    none_come = (first_timer is None or first_timer > new.at) and (state.recurs_at is None or state.recurs_at > new.at)
+    none_due = none_come and state.due_to is None
     insert_execution(tx, state, new, *((state.take_seq(), None) if none_due else _place(tx, state, new, None)))
     return none_due
 
@@ -337,7 +367,7 @@ def _place(tx: Transaction, state: InstanceState, new: NewExecution, run_at: Mic
 def _coalesce(tx: Transaction, state: InstanceState, new: NewExecution, older: Row) -> str:
     """Have the older event of the same key do what the new one asks, at the earlier of their times and in its place in line."""
     number, id_, seq, due, run_at, old_size, old_depth = older
-    if seq is None and (new.run_at is None or new.run_at < due):
+    if seq is None and max(new.at, new.run_at or 0) < due:
         run_at = new.run_at
         seq, due = _place(tx, state, new, run_at)
     arguments, event = new.target.arguments, new.event

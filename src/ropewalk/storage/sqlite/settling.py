@@ -18,7 +18,7 @@ from ropewalk.storage.sqlite.logs import keep_logs
 from ropewalk.storage.sqlite.recording import keep_record
 from ropewalk.storage.sqlite.recurring import arm_declared
 from ropewalk.storage.sqlite.rows import INSTANCE, InstanceState, error_text
-from ropewalk.storage.sqlite.scheduling import cancel_waiting, give_back, save, start_next
+from ropewalk.storage.sqlite.scheduling import cancel_waiting, give_back, keep_due, save, start_next
 from ropewalk.storage.sqlite.telling import tell_of_failure
 
 _HOLDER: Final = f"""
@@ -141,6 +141,7 @@ def _back_off(tx: Transaction, state: InstanceState, running: Running, settlemen
     """Let the execution step aside until its time comes; it returns before what came later."""
     verdict, attempt = settlement.verdict, settlement.attempt
     run_at = settlement.at if verdict.run_at is None else verdict.run_at
+    keep_due(tx, state, settlement.at)
     usage = attempt.usage
     tx.run(
         _RETRY,

@@ -268,10 +268,12 @@ class SqliteStorage:
         """End what recurs."""
         return await self._write(lambda tx: executions.cancel_recurring(tx, recurring, at))
 
-    async def rearm_recurring(self, at: Micros) -> int:
-        """Have what recurs go on from now."""
-        instances = self._read.to_be_rearmed(at)
-        return sum([await self._write(partial(executions.rearm_recurring, instance=one, at=at)) for one in instances])
+    async def follow_clock(self, at: Micros) -> int:
+        """Have instances go on from now that a clock, set back since, would hold up."""
+        held_up = self._read.held_up_by_clock(at, self._limits.pace)
+        for instance in held_up:
+            await self._write(partial(executions.follow_clock, instance=instance, at=at))
+        return len(held_up)
 
     async def task_of_key(self, instance: str, ns: str, key: str) -> str | None:
         """The task that holds a key."""
