@@ -64,10 +64,10 @@ def told(tasks: list[Task], invoked: list[str], *, ordered: bool) -> list[str]:
         if event is None:
             now = max(now, min(model.times if model.held is None else [model.held.due or 0]))
         elif (fails_for := back_off.pop(event.name, None)) is not None:
-            model.failed(now + round(fails_for * SECOND), ordered=ordered)
+            model.failed(now, now + round(fails_for * SECOND), ordered=ordered)
         else:
             ran.append(event.name)
-            model.over(succeeded=True)
+            model.over(now, succeeded=True)
     return ran
 
 

@@ -14,18 +14,25 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings, strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from ropewalk.storage.interface import Fenced
-from ropewalk.storage.records import Claim, Node, Rank, Suspension
-from ropewalk.storage.sqlite import open_sqlite
-from tests.storage.ordering import Model
+from ropewalk.storage.records import Claim, Execution, Node, PutRecurring, Rank, Suspension
+from ropewalk.storage.recurrence import recurrence
+from ropewalk.storage.sqlite import open_sqlite, scheduling
+from ropewalk.wire.messages import CatchUp, Target
+from tests.storage.ordering import Event, Model
 from tests.storage.scene import NODE, SECOND, START, Scene, StillClock
 
 IN_MEMORY = Path("/dev/shm")
 SECONDS = st.one_of(st.none(), st.integers(-3, 12))
 KEYS = st.sampled_from([None, None, "a", "b"])
+Recurs = tuple[str, int, int | None, CatchUp]
+RECURS = st.tuples(st.sampled_from(["a", "r"]), st.sampled_from([2, 7]), SECONDS, st.sampled_from(["one", "all", "none"]))
+FEW = 1
+"""How many timers a write makes ready here, so that it often leaves others."""
 
 
 class Place:
@@ -65,10 +72,27 @@ class Ordering(RuleBasedStateMachine):
         self.number = next(self.place.numbers)
         self.instance = f"i{self.number}"
         self.names = count(1)
+        self.recurring: set[str] = set()
+        self.ticks: dict[str, str] = {}
         self.scene.twist = self.run(self.scene.deploy("first", self.instance)).twist
         self.activation = self.scene.lifecycle(self.instance, "activate")
         self.run(self.scene.activate(self.instance, self.activation))
         self.model.store(self.activation.id, self.now, rank=Rank.BARRIER, trigger="activate")
+
+    @initialize(
+        is_active=st.sampled_from([True, True, True, False]),
+        recurs=st.lists(RECURS, max_size=2),
+        leaves=st.sampled_from([False, False, True]),
+        rests=st.sampled_from([False, False, True]),
+    )
+    def begin(self, is_active: bool, recurs: list[Recurs], leaves: bool, rests: bool) -> None:
+        """Most are active before anything else happens, and go on: else little of what is told would be seen to run."""
+        self.leaves, self.may_rest = leaves, rests
+        if is_active:
+            self.start()
+            for one in recurs:
+                self.recur(one)
+            self.succeed([])
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Do something with storage."""
@@ -80,12 +104,14 @@ class Ordering(RuleBasedStateMachine):
             self.succeed([])
         if self.model.suspended:
             self.resume()
+        for key in [*self.model.schedules]:
+            self.end(key)
         while self.model.status not in ("failed", "gone"):
             self.start()
             if self.claim is not None:
                 self.succeed([])
-            elif times := self.model.times:
-                self.clock.at = max(self.now, min(times))
+            elif times := [time for time in self.model.times if time > self.now]:
+                self.clock.at = min(times)
             else:
                 break
         assert self.model.status in ("failed", "gone") or self.model.waiting == []
@@ -104,6 +130,18 @@ class Ordering(RuleBasedStateMachine):
     def time(self, seconds: int | None) -> int | None:
         """Return a time so many seconds from now."""
         return None if seconds is None else self.now + seconds * SECOND
+
+    def name_of(self, execution: Execution) -> str:
+        """Return what the model calls an execution: a run of what recurs is known by its tick, until a back-off gives it another time."""
+        is_tick = execution.cause in self.recurring
+        return self.ticks.setdefault(execution.id, f"{execution.cause}@{execution.run_at}") if is_tick else execution.id
+
+    def id_of(self, event: Event) -> str:
+        """Return what storage calls an event that waits."""
+        if event.schedule is None:
+            return event.name
+        (found,) = [one for one in self.run(self.scene.storage.tasks(self.instance)) if self.name_of(one) == event.name]
+        return str(found.id)
 
     @property
     def takes_events(self) -> bool:
@@ -135,10 +173,12 @@ class Ordering(RuleBasedStateMachine):
         self.run(self.scene.enqueue(self.instance, name, id=name, trigger=trigger, rank=Rank.WAITED_FOR))
         self.model.store(name, self.now, rank=Rank.WAITED_FOR, trigger=trigger)
 
-    @rule(seconds=st.sampled_from([1, 2, 5, 5, 20, -1, -30]))
-    def move_clock(self, seconds: int) -> None:
-        """Time passes, or the clock is set back."""
+    @rule(seconds=st.sampled_from([1, 2, 5, 5, 20, -1, -30]), starts=st.booleans())
+    def move_clock(self, seconds: int, starts: bool) -> None:
+        """Time passes, or the clock is set back; what has come due may start."""
         self.clock.move(seconds)
+        if starts and self.claim is None:
+            self.start()
 
     # ── Executions ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -148,7 +188,7 @@ class Ordering(RuleBasedStateMachine):
         """What runs next is what the model says."""
         expected = self.model.take(self.now)
         claims = self.run(self.scene.storage.claim(NODE, 1, only=self.instance))
-        assert [claim.execution.id for claim in claims] == ([expected.name] if expected else [])
+        assert [self.name_of(claim.execution) for claim in claims] == ([expected.name] if expected else [])
         self.claim = claims[0] if claims else None
 
     @precondition(lambda self: self.claim is not None)
@@ -165,15 +205,46 @@ class Ordering(RuleBasedStateMachine):
         if self.takes_events:
             for name, (seconds, key, coalesce) in zip(names, tasks, strict=True):
                 self.model.store(name, self.now, due=self.time(seconds), key=key, coalesce=coalesce)
-        self.model.over(succeeded=True)
+        self.model.over(self.now, succeeded=True)
+
+    @precondition(lambda self: self.claim is not None and self.takes_events)
+    @rule(recurs=RECURS)
+    def recur(self, recurs: Recurs) -> None:
+        """What runs commits that something recurs, and goes on."""
+        assert self.claim is not None
+        key, seconds, first, catch_up = recurs
+        name, every, first_at = self.name(), seconds * SECOND, self.time(first)
+        self.recurring.add(name)
+        asked = PutRecurring(
+            id=name,
+            ns="",
+            key=key,
+            target=Target(ns="", method="tick"),
+            callback=None,
+            recurrence=recurrence(every=every, cron=None, tz="UTC", catch_up=catch_up, first=first_at, now=self.now),
+            first_given=first is not None,
+            at=self.now,
+        )
+        self.run(self.scene.commit(self.claim, asked))
+        self.model.recur(name, key, self.now, every, first_at, catch_up)
+
+    @precondition(lambda self: self.model.schedules and self.takes_events)
+    @rule(key=st.sampled_from(["a", "r"]))
+    def end(self, key: str) -> None:
+        """What recurs is ended by a person, whatever its runs do."""
+        for one in self.run(self.scene.storage.recurring(self.instance)):
+            if one.key == key:
+                assert self.run(self.scene.storage.cancel_recurring(one.id, self.now))
+        self.model.end(key, self.now)
 
     @precondition(lambda self: self.claim is not None)
-    @rule(seconds=st.integers(0, 8), ordered=st.booleans())
-    def fail(self, seconds: int, ordered: bool) -> None:
-        """What runs fails and backs off."""
+    @rule(seconds=st.integers(0, 8), ordered=st.booleans(), passing=st.integers(0, 8))
+    def fail(self, seconds: int, ordered: bool, passing: int) -> None:
+        """What runs fails and backs off; some time passes, and something else may start meanwhile."""
         with self.settling() as claim:
             self.run(self.scene.fail(claim, retry_in=seconds, ordered=ordered))
-        self.model.failed(self.now + seconds * SECOND, ordered=ordered)
+        self.model.failed(self.now, self.now + seconds * SECOND, ordered=ordered)
+        self.move_clock(passing, starts=True)
 
     @precondition(lambda self: self.claim is not None)
     @rule()
@@ -181,7 +252,7 @@ class Ordering(RuleBasedStateMachine):
         """What runs fails for good."""
         with self.settling() as claim:
             self.run(self.scene.fail(claim))
-        self.model.over(succeeded=False)
+        self.model.over(self.now, succeeded=False)
 
     @precondition(lambda self: self.claim is not None)
     @rule()
@@ -190,7 +261,7 @@ class Ordering(RuleBasedStateMachine):
         with self.settling() as claim:
             self.run(self.scene.storage.release(NODE, self.now))
             self.run(self.scene.storage.register(Node(id=NODE, boot="boot", expires=2000.0, started_at=START)))
-            self.model.lost()
+            self.model.lost(self.now)
             assert self.run(refused(self.scene.succeed(claim)))
 
     # ── What people do ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -201,10 +272,10 @@ class Ordering(RuleBasedStateMachine):
         """A waiting event is cancelled."""
         ordinary = [event for event in self.model.waiting if event.rank > Rank.BARRIER]
         event = ordinary[place % len(ordinary)]
-        assert self.run(self.scene.storage.cancel(event.name, self.now))
-        self.model.cancel(event)
+        assert self.run(self.scene.storage.cancel(self.id_of(event), self.now))
+        self.model.cancel(event, self.now)
 
-    @precondition(lambda self: self.model.status not in ("gone", "deactivating"))
+    @precondition(lambda self: self.may_rest and self.model.status not in ("gone", "deactivating"))
     @rule()
     def suspend(self) -> None:
         """Nothing more runs until `resume`."""
@@ -218,7 +289,7 @@ class Ordering(RuleBasedStateMachine):
         assert self.run(self.scene.storage.resume(self.instance, self.now))
         self.model.suspended = False
 
-    @precondition(lambda self: self.model.status != "gone")
+    @precondition(lambda self: self.may_rest and self.model.status != "gone")
     @rule()
     def deploy(self) -> None:
         """A new version: `upgrade` goes first."""
@@ -226,7 +297,7 @@ class Ordering(RuleBasedStateMachine):
         queued = self.run(self.scene.offer())
         self.model.upgrade(next(iter(queued), ""), self.now)
 
-    @precondition(lambda self: self.model.status not in ("gone", "deactivating"))
+    @precondition(lambda self: self.leaves and self.model.status not in ("gone", "deactivating"))
     @rule()
     def deactivate(self) -> None:
         """The instance leaves: `deactivate` goes before everything."""
@@ -244,7 +315,8 @@ async def refused(settling: Coroutine[Any, Any, object]) -> bool:
     return False
 
 
-def test_whatever_happens_what_runs_next_is_what_the_model_says() -> None:
+def test_whatever_happens_what_runs_next_is_what_the_model_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduling, "PROMOTED", FEW)
     Ordering.place = Place()
     try:
         run_state_machine_as_test(Ordering, settings=EXAMPLES)
