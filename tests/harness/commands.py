@@ -114,7 +114,11 @@ class Cli:
     def start(self, *arguments: str) -> Serving:
         """Start a node and return when it is ready."""
         node = self.launch(*arguments)
-        until(node.answers_or_ended, "a node to be ready")
+        try:
+            until(node.answers_or_ended, "a node to be ready")
+        except AssertionError:
+            node.end()
+            raise
         assert node.lives, f"the node ended:\n{self.log_tail()}"
         return node
 
