@@ -91,7 +91,6 @@ def test_python_blocks_are_run(page: Path) -> None:
     assert {name for name in names if f'"{name}"' not in tests} == set()
 
 
-@pytest.mark.timeout(180)
 def test_python_blocks_pass_mypy(tmp_path: Path) -> None:
     names = [block.name for block in blocks(DOCS / "authoring.md") if block.name and block.name != "prelude"]
     for name in names:

@@ -14,7 +14,7 @@ from tests.door.origin import PIECE, Origin, serving
 from tests.egress.origin import CERTIFICATES
 from tests.harness.runtime import Runtime, open_runtime
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 TWIST = """
     # /// script

@@ -33,7 +33,6 @@ def kill_at_random(cli: Cli, web: Web, kills: int) -> None:
     assert lost >= kills / 10, f"only {lost} attempts died with a node: the kills did not hit"
 
 
-@pytest.mark.timeout(180)
 def test_a_sync_survives_its_node_being_killed_at_random_moments(cli: Cli, web: Web) -> None:
     kill_at_random(cli, web, 6)
 

@@ -23,7 +23,6 @@ def node(cli: Cli) -> Iterator[Serving]:
 
 
 @pytest.mark.parametrize("kind", ["root", "version", "attempt"])
-@pytest.mark.timeout(120)
 def test_a_sync_survives_its_sandbox_being_killed(cli: Cli, web: Web, node: Serving, kind: str) -> None:
     instances = open_books(cli, web, 3)
     progress(cli, 5)

@@ -65,7 +65,6 @@ def test_a_node_takes_over_from_one_that_was_killed_beside_it(cli: Cli, web: Web
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 def test_a_node_that_was_frozen_past_its_lease_commits_nothing_when_it_thaws(cli: Cli, web: Web) -> None:
     """The method returns while its node is frozen: the result waits in the node's socket when it thaws, and comes too late."""
     (instance,) = open_books(cli, web, 1)

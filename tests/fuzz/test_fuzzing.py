@@ -30,7 +30,7 @@ needs_atheris = pytest.mark.skipif(
 @pytest.mark.parametrize("name", TARGETS)
 def test_fuzzing_finds_nothing(name: str) -> None:
     command = [sys.executable, "-m", "tests.fuzz", name, "--seed", "1", "--runs", str(RUNS[name]), "--seconds", str(SECONDS)]
-    fuzzer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, errors="replace", timeout=100, check=False)
+    fuzzer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, errors="replace", timeout=250, check=False)
     assert fuzzer.returncode == 0, fuzzer.stderr[-8_000:]
     assert "Done " in fuzzer.stderr
 
@@ -44,6 +44,5 @@ def test_what_fuzzing_begins_with_is_well(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)  # 20 s on a quiet machine
 def test_a_million_frames() -> None:
     flood(MILLION, seed=1)

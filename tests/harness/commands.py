@@ -64,7 +64,7 @@ class Cli:
         copy.environment = {**self.environment, "ROPEWALK_DATABASE": copy.environment["ROPEWALK_DATABASE"]}
         return copy
 
-    def run(self, *arguments: str, stdin: str = "", timeout: float = 60) -> Done:
+    def run(self, *arguments: str, stdin: str = "", timeout: float = 120) -> Done:
         """Run a command and return how it ended."""
         done = subprocess.run(
             [ROPEWALK, *arguments],
@@ -78,7 +78,7 @@ class Cli:
         )
         return Done(done.returncode, done.stdout, done.stderr)
 
-    def json(self, *arguments: str, timeout: float = 60) -> Any:
+    def json(self, *arguments: str, timeout: float = 120) -> Any:
         """Run a command that has to succeed and return the JSON that it prints."""
         done = self.run(*arguments, "--json", timeout=timeout)
         assert done.code == 0, f"ropewalk {' '.join(arguments)} ended with {done.code}:\n{done.out}{done.err}"

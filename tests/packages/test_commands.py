@@ -57,7 +57,6 @@ def test_what_cannot_be_installed_is_told(cli: Cli) -> None:
     assert not cli.database.exists() or cli.json("twists") == []
 
 
-@pytest.mark.timeout(300)
 def test_the_example(tmp_path: Path) -> None:
     cli = Cli(tmp_path)
     done = cli.run("deploy", str(EXAMPLE), "--json", timeout=280)

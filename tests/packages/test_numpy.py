@@ -12,7 +12,7 @@ from ropewalk.sandbox.source import ForkSource
 from ropewalk.service.bundles import BundleError
 from tests.harness.runtime import Runtime, open_runtime
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 TWIST = """
     # /// script
