@@ -45,9 +45,10 @@ async def test_files_of_versions_that_nobody_is_in_are_cleared_away(
         folder = service.settings.bundles_directory / first.bundle
         await OldVersions(service).look()
         runtime.clock.step(seconds=MONTH)
+        today = runtime.clock.now() / 1e6
         for other in service.settings.bundles_directory.iterdir():
             if other != folder:  # the session's other tests have theirs here too
-                os.utime(other, (runtime.clock.now() / 1e6,) * 2)
+                os.utime(other, (today, today))
         assert {row["removed_at"] for row in cli.json("versions", "moved")} == {None}
         await OldVersions(service).look()
         rows = cli.json("versions", "moved")

@@ -8,26 +8,22 @@ should it fail for good, the new options stay.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
-from ropewalk.answers.secrets import open_secrets, seal_secrets, without_values
+from ropewalk.answers.secrets import seal_secrets, without_values
 from ropewalk.answers.tasks import new_id
 from ropewalk.errors import InvalidValue
 from ropewalk.service.deploying import check_options
 from ropewalk.service.options import Chosen, Given, choose
+from ropewalk.service.service import Service
 from ropewalk.storage.records import Instance, NewExecution, NewOptions, Rank, Version
 from ropewalk.vault.errors import Tampered
 from ropewalk.vault.redaction import HIDDEN
 from ropewalk.wire.control import Manifest, OptionField
 from ropewalk.wire.messages import Target
-
-if TYPE_CHECKING:
-    from ropewalk.service.service import Service
-    from ropewalk.storage.interface import Storage
-    from ropewalk.vault.vault import Vault
 
 HOOK = "options_changed"
 """The method that is told of a change."""
@@ -35,17 +31,10 @@ HOOK = "options_changed"
 _BEFORE = "the secrets from before the change of options are not told: self.options has those that there are now"
 
 
-async def chosen_of(storage: Storage, vault: Vault, instance: Instance) -> Chosen:
-    """Return what an instance was given. Raises what the vault raises."""
-    _, sealed = await storage.options(instance.id)
-    secrets = {} if sealed is None else open_secrets(await vault.sealer(instance.id), sealed)
-    return Chosen(msgspec.json.decode(instance.options), secrets)
-
-
 async def shown(service: Service, instance: Instance) -> dict[str, Any]:
     """Return the value of each option of an instance, with secrets hidden, and None where there is none."""
     version = await _version(service, instance)
-    chosen = await chosen_of(service.storage, service.vault, instance)
+    chosen = await service.chosen(instance)
     return {field.name: _shown(field, chosen) for field in version.manifest.options if not field.ns}
 
 
@@ -91,7 +80,7 @@ async def change(service: Service, instance: Instance, given: Mapping[str, Given
 async def _before(service: Service, instance: Instance) -> Chosen:
     """Return what an instance was given. Secrets that do not open any more are as if they were not: they can be given again."""
     try:
-        return await chosen_of(service.storage, service.vault, instance)
+        return await service.chosen(instance)
     except Tampered:
         return Chosen(msgspec.json.decode(instance.options))
 
