@@ -62,6 +62,7 @@ class Checkpoints:
             self._copied = 0
             self._again_at = CHECKPOINT_PAGES
             self._restart_at = RESTART_PAGES
+            self.syncs += 1  # a log's new header is synced by itself
         self.pages = pages
         if pages >= self._again_at and not self._copying and not self.finishing:
             self._copying = True
@@ -109,4 +110,4 @@ class Checkpoints:
         with contextlib.suppress(apsw.Error):
             _, copied = connection.wal_checkpoint(mode=mode)
             self.syncs += 2 * (copied != self._copied)
-            self._copied = copied
+            self._copied = copied if copied <= self.pages else 0  # it was begun anew since
