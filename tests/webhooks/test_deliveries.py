@@ -181,6 +181,15 @@ async def test_a_secret_option_is_what_the_sender_signs_with(site: Site) -> None
     assert b"s3cret" not in (webhook.secret or b"s3cret")
 
 
+async def test_nobody_is_believed_when_the_secret_is_gone(site: Site) -> None:
+    url = await site.create("on_hook", signature="github", secret="s")
+    with closing(connect(str(site.runtime.database), statements=1)) as other:
+        other.execute("UPDATE webhooks SET secret = NULL WHERE instance = ?", (site.instance,))
+    answer = await site.post(url, content=b"x")
+    assert answer.status_code == 401
+    assert "made again" in answer.text
+
+
 async def test_a_suspended_instance_takes_what_it_will_run(site: Site) -> None:
     await site.runtime.service.suspend(site.instance, "for the test")
     answer = await site.post(site.url)
