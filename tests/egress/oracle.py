@@ -65,6 +65,20 @@ def _stands_for_nothing(label: str) -> bool:
         return True
 
 
+def _decoded(asked: Asked) -> list[str]:
+    """Return the labels of the name as people read them."""
+    labels = asked.read.hostname.split(".")
+    try:
+        return [label.removeprefix("xn--").encode().decode("punycode") if label.startswith("xn--") else label for label in labels]
+    except UnicodeError:
+        return labels
+
+
+def _reads_both_ways(label: str) -> bool:
+    directions = set(map(unicodedata.bidirectional, label))
+    return "L" in directions and bool(directions & {"R", "AL", "AN"})
+
+
 STRICTER: Final = [
     Stricter(
         "blanks and control characters",
@@ -99,6 +113,16 @@ STRICTER: Final = [
         "xn-- labels that stand for no name",
         "ada, as browsers, sends them as they are; registries have none, and who decodes them sees anything",
         lambda asked: any(map(_stands_for_nothing, asked.read.hostname.split("."))),
+    ),
+    Stricter(
+        "underscores in internationalised names",
+        "no registry has them, and Python's own clients refuse them: an underscore is for names of ASCII, such as _dmarc",
+        lambda asked: not asked.host.isascii() and "_" in asked.read.hostname,
+    ),
+    Stricter(
+        "labels that read both ways",
+        "the Bidi rule of RFC 5893, which WHATWG demands and ada does not see to behind a joiner: they show otherwise than they are",
+        lambda asked: any(map(_reads_both_ways, _decoded(asked))),
     ),
     Stricter("more than 16 KiB", "servers refuse them, and each keeps another part", lambda asked: len(asked.text) > 16 * 1024),
     Stricter("port 0", "nothing listens there; some systems take it for any port", lambda asked: asked.read.port == "0"),
