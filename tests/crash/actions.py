@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import closing
 from typing import Any
 
+import apsw
+
 from ropewalk.answers.tasks import new_id
+from ropewalk.service.auditing import audit
 from ropewalk.service.changing import change
 from ropewalk.service.node import Node
 from ropewalk.service.options import Chosen, Given
 from ropewalk.sources.receiving import Received, Receiver
 from ropewalk.storage.records import PENDING, ExecutionQuery, Instance
+from ropewalk.vault.rotation import rotate
+from ropewalk.wire.messages import PriorityRecord
 from tests.crash.guests import target
 from tests.crash.services import SandboxedService
 from tests.crash.versions import SECRET, Code
@@ -27,11 +33,18 @@ class Actions:
         node: which is woken by what it does not see itself.
         tell: takes down what is about to be done, where no acknowledgement would say of whom.
         move: moves the clock on by microseconds.
+        quiet: waits until nothing runs or can.
         slots: the instances by the steps' names for them.
     """
 
     def __init__(
-        self, service: SandboxedService, node: Node, tell: Journal, move: Callable[[int], None], slots: dict[int, str]
+        self,
+        service: SandboxedService,
+        node: Node,
+        tell: Journal,
+        move: Callable[[int], None],
+        quiet: Callable[[], Awaitable[None]],
+        slots: dict[int, str],
     ) -> None:
         self._service = service
         self._storage = service.storage
@@ -39,6 +52,7 @@ class Actions:
         self._node = node
         self._tell = tell
         self._move = move
+        self._quiet = quiet
         self._slots = slots
 
     async def do(self, step: Step) -> Any:
@@ -55,7 +69,7 @@ class Actions:
         version = await self._storage.version((await self._storage.twists())[0].id)
         assert version is not None
         root = await self._storage.root_priority()
-        chosen = Chosen({"tone": step["tone"]}, {"token": SECRET + step["tone"]})
+        chosen = Chosen({"tone": step["tone"]}, {"token": SECRET + step["tone"]} if step.get("secret", True) else {})
         instance, _ = await self._service.activate(version, root.id, chosen)
         self._slots[step["slot"]] = instance
         return instance
@@ -154,6 +168,22 @@ class Actions:
         found = await self._storage.executions(ExecutionQuery(instance=instance)) if instance else []
         return [one for one in found if one.status in statuses]
 
+    async def _redeliver(self, step: Step) -> str | None:
+        """Have the newest request of the instance's run once more."""
+        instance = await self._instance(step)
+        deliveries = [] if instance is None else await self._storage.deliveries(instance.id)
+        return await self._service.redeliver(deliveries[0]) if deliveries else None
+
+    async def _unschedule(self, step: Step) -> str | None:
+        """End what recurs."""
+        instance = await self._instance(step)
+        found = [] if instance is None else await self._storage.recurring(instance.id)
+        if not found:
+            return None
+        self._tell(unscheduling=found[0].instance)
+        await self._storage.cancel_recurring(found[0].id, self._clock.now())
+        return found[0].id
+
     # ── Else ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _set(self, step: Step) -> str | None:
@@ -169,3 +199,42 @@ class Actions:
 
     async def _advance(self, step: Step) -> None:
         self._move(round(step["seconds"] * 1e6))
+
+    async def _rest(self, step: Step) -> None:
+        """Wait until nothing runs or can."""
+        await self._quiet()
+
+    async def _priority(self, step: Step) -> str:
+        root = await self._storage.root_priority()
+        if await self._storage.priority(step["id"]) is None:
+            await self._storage.create_priority(PriorityRecord(id=step["id"], title="made", parent=root.id))
+        return str(step["id"])
+
+    async def _rotate(self, step: Step) -> None:
+        """Replace the master key."""
+        self._tell(rotating=True)
+        await rotate(self._storage, self._service.masters)
+
+    async def _fault(self, step: Step) -> None:
+        """Have the next process not to be had, for no reason that there may be."""
+        self._service.watched.fault = step["of"]
+        self._node._on_ring()
+
+    async def _set_back(self, step: Step) -> None:
+        """Set the clock back, and have the node look at it."""
+        self._tell(setting_back=True)
+        self._move(-round(step["seconds"] * 1e6))
+        await self._node._look_at_the_clock()
+
+    async def _damage(self, step: Step) -> None:
+        """Have instances wait for nothing, as no commit leaves them."""
+        self._tell(damaging=True)
+        with closing(apsw.Connection(str(self._service.settings.database_path))) as connection:
+            connection.set_busy_timeout(5000)
+            connection.execute("UPDATE instances SET wake_at = NULL WHERE status = 'active'").fetchall()
+
+    async def _doctor(self, step: Step) -> list[str]:
+        """Find what is wrong and mend it."""
+        found = await audit(self._service, repair=True)
+        self._tell(mended=[one.name for one in found])
+        return [one.name for one in found if not one.repaired]

@@ -17,7 +17,7 @@ import signal
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +26,7 @@ from typing import Any
 from msgspec import Struct
 
 from tests.crash import checks, replays
+from tests.crash.everything import LONG_AGO, history
 from tests.crash.kills import Kill, install
 from tests.crash.life import Life, Plan
 from tests.crash.mutants import MUTANTS
@@ -33,8 +34,10 @@ from tests.crash.origin import Origin, serving
 from tests.crash.services import open_service
 from tests.crash.versions import Code
 from tests.crash.workload import Drawn, Step
+from tests.harness.checks import rows
 from tests.harness.clock import SteppedClock
 
+DATABASE = "ropewalk.db"
 IN_MEMORY = Path("/dev/shm")
 REPLAYS = 12
 """Attempts of an episode that are replayed."""
@@ -44,7 +47,11 @@ PATIENCE = 40.0
 
 
 class Broken(Exception):
-    """Something that must hold does not."""
+    """Something that must hold does not: how many kills it took, and what."""
+
+    def __init__(self, problems: Sequence[str], kills: int) -> None:
+        super().__init__("\n".join(problems[:20]))
+        self.kills = kills
 
 
 @dataclass
@@ -53,16 +60,14 @@ class Told:
 
     lines: list[dict[str, Any]] = field(default_factory=list)
     kills: int = 0
-    points: int = 0
+    offset: int = 0
+    """How far the clock was moved."""
 
-    @property
-    def offset(self) -> int:
-        """How far the clock was moved on."""
-        return max((line["offset"] for line in self.lines if "offset" in line), default=0)
-
-    @property
-    def next_step(self) -> int:
-        """The first step that was not begun."""
+    def next_step(self, steps: list[Step]) -> int:
+        """Return the step to go on with: the first that was not begun, or one whose sender asks again as long as it hears nothing."""
+        last: dict[str, Any] = next((line for line in reversed(self.lines) if line.keys() & {"begin", "done", "refused"}), {})
+        if "begin" in last and steps[last["begin"]].get("again"):
+            return int(last["begin"])
         return max((line["begin"] + 1 for line in self.lines if "begin" in line), default=0)
 
 
@@ -70,12 +75,14 @@ class Ground(Struct, kw_only=True):
     """What episodes stand on.
 
     Attributes:
-        template: a folder with a database in which the clerk is deployed, copied for each.
+        template: a folder with a database in which the clerk is deployed, and something was done long ago. It is copied for each.
         origin: where the clerks' requests go.
+        past: the executions of long ago.
     """
 
     template: Path
     origin: Origin
+    past: set[str]
 
 
 def folder() -> tempfile.TemporaryDirectory[str]:
@@ -89,8 +96,13 @@ def lay_ground() -> Iterator[Ground]:
     with folder() as place, serving(Path(place)) as origin:
         template = Path(place) / "template"
         template.mkdir()
-        asyncio.run(_make(template / "ropewalk.db", origin.url))
-        yield Ground(template=template, origin=origin)
+        asyncio.run(_make(template / DATABASE, origin.url))
+        past: set[str] = set()
+        for when, seconds in enumerate(LONG_AGO):
+            steps = Episode("long ago", history(when), kills=kills_of([]))
+            steps.live_on(template / DATABASE, origin, Told(offset=round(seconds * 1e6)))
+            past.update(rows(template / DATABASE, "SELECT id FROM executions WHERE finished_at IS NOT NULL"))
+        yield Ground(template=template, origin=origin, past=past)
 
 
 async def _make(database: Path, origin: str) -> None:
@@ -99,50 +111,71 @@ async def _make(database: Path, origin: str) -> None:
     await service.close()
 
 
+Kills = Callable[[Told], Kill]
+"""Says when the next life ends, after what the others told."""
+
+
+def drawn_kills(seed: str, count: int) -> Kills:
+    """Return so many kills at points of any kind; a third of them with the power."""
+    chance = random.Random(f"kills {seed}")
+    return kills_of(
+        [Kill(at=1 + int(chance.expovariate(1 / 60)), lost=chance.choice([None, None, chance.random()])) for _ in range(count)]
+    )
+
+
+def kills_of(kills: Sequence[Kill]) -> Kills:
+    """Return these kills; the life after them comes to its end."""
+    return lambda told: kills[told.kills] if told.kills < len(kills) else Kill()
+
+
 @dataclass
 class Episode:
-    """What is done: to be done again, with fewer steps or another mutant."""
+    """What is done: to be done again, with fewer steps or another mutant.
+
+    Attributes:
+        seed: names it.
+        steps: what is done.
+        kills: when its lives end.
+        mutant: the bug that is planted in them.
+        tells_all: whether every commit is told, and not only those that are killed at.
+    """
 
     seed: str
     steps: list[Step]
-    kills: int
+    kills: Kills
     mutant: str | None = None
+    tells_all: bool = False
 
     @classmethod
     def drawn(cls, seed: str, *, steps: int = 30, kills: int = 10, mutant: str | None = None) -> Episode:
         """Draw an episode."""
-        return cls(seed, Drawn(seed).steps(steps), kills, mutant)
+        return cls(seed, Drawn(seed).steps(steps), drawn_kills(seed, kills), mutant)
 
     def run(self, ground: Ground) -> Told:
         """Live it. Raises Broken with everything that does not hold."""
-        chance = random.Random(f"kills {self.seed}")
-        told = Told()
         ground.origin.since()
         with folder() as place:
             shutil.copytree(ground.template, place, dirs_exist_ok=True)
-            database = Path(place) / "ropewalk.db"
-            plan = Plan(database=database, origin=ground.origin.url, steps=self.steps)
-            for number in range(self.kills + 1):
-                kill = self._kill(chance) if number < self.kills else Kill()
-                if self._live(plan, kill, told, number):
-                    break
-                told.kills += 1
-                problems = checks.after_a_kill(database, told.offset)
-                if problems:
-                    raise Broken("\n".join(problems))
-            problems = checks.at_the_end(database, self.steps, told.lines, ground.origin.since(), told.offset)
+            database = Path(place) / DATABASE
+            told = self.live_on(database, ground.origin, Told())
+            problems = checks.at_the_end(database, self.steps, told.lines, ground.origin.since(), ground.past, told.offset)
             problems = problems or replays.differences(database, self.seed, REPLAYS, sandboxed=False)
             if problems:
-                raise Broken("\n".join(problems[:20]))
+                raise Broken(problems, told.kills)
         return told
 
-    def _kill(self, chance: random.Random) -> Kill:
-        """Draw when a life ends; a third of them with the power."""
-        return Kill(at=1 + int(chance.expovariate(1 / 60)), lost=chance.choice([None, None, chance.random()]))
+    def live_on(self, database: Path, origin: Origin, told: Told) -> Told:
+        """Have nodes live on a database until one comes to its end, and return what they told. Raises Broken."""
+        plan = Plan(database=database, origin=origin.url, steps=self.steps)
+        while not self._live(plan, self.kills(told), told, told.kills):
+            told.kills += 1
+            if problems := checks.after_a_kill(database, told.lines, told.offset):
+                raise Broken(problems, told.kills)
+        return told
 
     def _live(self, plan: Plan, kill: Kill, told: Told, number: int) -> bool:
         """Have a process live until it is killed; returns whether it came to its end instead."""
-        plan.first, plan.offset = told.next_step, told.offset
+        plan.first, plan.offset = told.next_step(self.steps), told.offset
         reading, writing = os.pipe()
         child = os.fork()
         if child == 0:
@@ -153,23 +186,21 @@ class Episode:
         for line in told.lines:
             if line.get("life") == number and "done" in line and self.steps[line["done"]]["do"] == "activate":
                 plan.slots[self.steps[line["done"]]["slot"]] = line["answer"]
-        if not any(line.get("lives") for line in told.lines if line["life"] == number):
-            raise AssertionError(f"life {number} did not begin: {told.lines[-1:]}")
-        faults = {line["fault"] for line in told.lines if "fault" in line}
-        if faults:
-            raise AssertionError(f"guests have faults: {faults}")
+        if faults := [line["fault"] for line in told.lines if "fault" in line]:
+            raise Broken(faults, told.kills)
         over = any(line.get("over") for line in told.lines)
         if not over and status != -signal.SIGKILL:
-            raise Broken(f"life {number} ended by itself: {told.lines[-1].get('failed', status) if told.lines else status}")
+            raise Broken(
+                [f"life {number} ended by itself: {told.lines[-1].get('failed', status) if told.lines else status}"], told.kills
+            )
         return over
 
     def _be(self, kill: Kill, life: Life) -> None:
         """Be the process. Never returns."""
         try:
-            install(kill)
             if self.mutant is not None:
                 MUTANTS[self.mutant]()
-            life.tell(lives=True)
+            install(kill, life.tell, tells_all=self.tells_all)
             asyncio.run(life.live())
         except BaseException:  # noqa: BLE001 - whatever it is, it is told, and this process ends here
             life.tell(failed=traceback.format_exc()[-4500:])
@@ -187,13 +218,14 @@ def _follow(reading: int, child: int, told: Told, number: int) -> int:
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
             os.close(reading)
-            raise Broken(f"life {number} came to no end in {PATIENCE:g} s")
+            raise Broken([f"life {number} came to no end in {PATIENCE:g} s"], told.kills)
         data = os.read(reading, 1 << 16)
         if not data:
             break
         text += data
     os.close(reading)
     told.lines += [json.loads(line) | {"life": number} for line in text.split(b"\n")[:-1]]
+    told.offset = next((line["offset"] for line in reversed(told.lines) if "offset" in line), told.offset)
     _, status = os.waitpid(child, 0)
     return os.waitstatus_to_exitcode(status)
 

@@ -18,22 +18,31 @@ import msgspec
 from ropewalk.sandbox.interface import OnMessage
 from ropewalk.wire.messages import (
     ActivitiesCreate,
+    ActivityDelete,
     ActivityRecord,
+    ActivityUpdate,
     Answer,
     CallbackCreate,
+    CallbackDelete,
     Commit,
     Failure,
     Fetch,
     Log,
     NewActivityRecord,
     NoteRecord,
+    NotesCreate,
+    NoteUpdate,
     Start,
+    StoreClear,
+    StoreDelete,
     StoreRead,
     StoreWrite,
     Target,
+    TaskCancel,
     TaskRecur,
     TaskRun,
     WebhookCreate,
+    WebhookDelete,
 )
 from tests.crash.versions import EVERY, Code
 
@@ -142,6 +151,8 @@ class Guest:
             await self.second_part(name)
         for kid in spec.get("kids", ()):
             await self.ask_for(kid)
+        if chores := spec.get("chores"):
+            await getattr(self, f"{chores}_chores")()
         self.fail_as(spec.get("fails", []))
 
     async def first_part(self, name: str, spec: dict[str, Any]) -> None:
@@ -161,6 +172,49 @@ class Guest:
     async def second_part(self, name: str) -> None:
         await self.count(f"part:{name}")
         await self.note(f"part:{name}:{self.start.execution}")
+
+    async def leave_chores(self) -> None:
+        """Leave something that goes by itself."""
+        await self.call(StoreWrite, items={"soon gone": b"1"}, ttl=1.0)
+
+    async def make_chores(self) -> None:
+        """Make one of each thing that can be unmade."""
+        activity, note = self.new_id(), self.new_id()
+        await self.call(StoreWrite, items={"chore": b"1", "chores:1": b"1"})
+        made = ActivityRecord(id=activity, type="action", title="sourced:chore")
+        await self.call(ActivitiesCreate, ns="plot", items=[NewActivityRecord(activity=made)])
+        await self.call(NotesCreate, ns="plot", activity=activity, notes=[NoteRecord(id=note, content="made")])
+        await self.call(TaskRun, target=target("tick"), delay=EVERY, key="chore")
+        things = {
+            "activity": activity,
+            "note": note,
+            "callback": await self.call(CallbackCreate, target=target("work", "never", {})),
+            "url": await self.call(WebhookCreate, ns="web", target=target("hook")),
+        }
+        await self.call(StoreWrite, items={"things": msgspec.json.encode(things)})
+
+    async def change_chores(self) -> None:
+        """Change and unmake things by their names."""
+        things = await self.things()
+        await self.call(StoreDelete, keys=["chore"])
+        await self.call(ActivityUpdate, ns="plot", activity=things["activity"], changes=b'{"title":"sourced:changed"}')
+        await self.call(NoteUpdate, ns="plot", note=things["note"], changes=b'{"content":"changed"}')
+        await self.call(TaskCancel, token_or_key="chore")
+        await self.call(CallbackDelete, token=things["callback"])
+        await self.call(WebhookDelete, ns="web", url=things["url"])
+
+    async def drop_chores(self) -> None:
+        """Unmake the rest, whatever there is of each."""
+        things = await self.things()
+        await self.call(StoreClear, prefix="chores")
+        await self.call(ActivityDelete, ns="plot", activity=things["activity"])
+        await self.call(TaskCancel)
+        await self.call(CallbackDelete)
+
+    async def things(self) -> dict[str, str]:
+        """Return the names of what was made."""
+        found = await self.call(StoreRead, keys=["things"])
+        return msgspec.json.decode(found["things"], type=dict[str, str])
 
     # ── What they do with the host ────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -16,16 +16,41 @@ import apsw
 
 from ropewalk.storage.sqlite import committer, connection
 from ropewalk.storage.sqlite.driver import Connection
+from tests.crash.points import Naming, Passed
+from tests.crash.watched import Journal
 
 _NAME = "crashing"
 
 
+Place = tuple[str, bool]
+"""A kind of commit, and whether right after it rather than right before."""
+
+
 @dataclass
 class Kill:
-    """When to die (None: never), and how much of what is not synced is lost with the power (None: the power stays, nothing is)."""
+    """When to die, and how much of what is not synced is lost with the power.
+
+    Attributes:
+        at: at the n-th point of any kind; None: at none.
+        kind: right before, or right `after`, the n-th commit of this kind.
+        nth: which of them.
+        after: see `kind`.
+        but_at: right before or after the first commit whose place is not among these; None: at none.
+        lost: how much goes with the power, from 0 to 1; None: the power stays, and nothing does.
+    """
 
     at: int | None = None
+    kind: str | None = None
+    nth: int = 1
+    after: bool = False
+    but_at: frozenset[Place] | None = None
     lost: float | None = None
+
+    def is_at(self, passed: Passed) -> bool:
+        """Whether this commit is the one."""
+        if self.but_at is not None:
+            return any((kind, passed.after) not in self.but_at for kind in passed.kinds)
+        return self.kind is not None and passed.after == self.after and passed.kinds.get(self.kind) == self.nth
 
 
 @dataclass
@@ -33,6 +58,8 @@ class Points:
     """The points that have come, and the writes that power loss would take."""
 
     kill: Kill
+    tell: Journal
+    tells_all: bool = False
     passed: int = 0
     system: apsw.VFS | None = None
     unsynced: list[tuple[str, int, bytes, int]] = field(default_factory=list)
@@ -41,6 +68,14 @@ class Points:
         """Die when this is the one."""
         self.passed += 1
         if self.passed == self.kill.at:
+            self.die()
+
+    def pass_commit(self, passed: Passed) -> None:
+        """Die when this is the one."""
+        dies = self.kill.is_at(passed)
+        if dies or self.tells_all:
+            self.tell(point=passed.kinds, after=passed.after)
+        if dies:
             self.die()
 
     def die(self) -> NoReturn:
@@ -90,9 +125,12 @@ class _System(apsw.VFS):
         return _File(self._points, name, flags)
 
 
-def install(kill: Kill) -> Points:
-    """Have every database that this process opens from now on count its points."""
-    points = Points(kill)
+def install(kill: Kill, tell: Journal, *, tells_all: bool = False) -> None:
+    """Have every database that this process opens from now on count its points.
+
+    The commit at which it dies is told; with `tells_all` every one is.
+    """
+    points = Points(kill, tell, tells_all)
     points.system = _System(points)
     setattr(connection, "connect", _connecting(points))  # noqa: B010 - which the module does not export
     wake = committer.Committer._wake
@@ -102,7 +140,8 @@ def install(kill: Kill) -> Points:
         wake(self, group)
 
     setattr(committer.Committer, "_wake", waking)  # noqa: B010 - which is private
-    return points
+    if kill.kind is not None or kill.but_at is not None or tells_all:
+        Naming(points.pass_commit).install()
 
 
 def _connecting(points: Points) -> Any:

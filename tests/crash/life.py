@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import logging
 import os
@@ -21,7 +22,7 @@ from ropewalk.dispatch import attempt
 from ropewalk.egress.connections import verifying_context
 from ropewalk.egress.fetch import Fetcher
 from ropewalk.errors import RopewalkError
-from ropewalk.service import node
+from ropewalk.service import membership, node
 from ropewalk.service.auditing import audit
 from ropewalk.service.node import Node
 from ropewalk.storage.interface import StorageError, UnknownInstance
@@ -33,6 +34,9 @@ from tests.harness.clock import SteppedClock
 
 _VERIFYING = verifying_context()
 """Made once: reading the system's authorities takes as long as a life does."""
+
+PATIENCE = 20.0
+"""Seconds in which what is ready has to run."""
 
 JUMPS = 400
 """Times that the clock is moved on before what is left counts as stuck."""
@@ -93,16 +97,18 @@ class Life:
         """Do the steps that are left, then work off what is left of them."""
         logging.basicConfig(level=logging.ERROR, handlers=[_Faults(self.tell)], force=True)
         setattr(attempt, "_LOG_FLUSH", 0.0)  # noqa: B010 - which the module does not export; lines are kept apart from settlements
+        setattr(membership, "BEAT", 0.02)  # noqa: B010 - as above
         setattr(node, "Fetcher", partial(Fetcher, tls=_VERIFYING))  # noqa: B010 - as above
         plan = self._plan
         self.service = await open_service(plan.database, self.clock, self.tell, plan.origin, sandboxed=plan.sandboxed)
         self.storage = self.service.storage
         self.node = Node(self.service)
-        actions = Actions(self.service, self.node, self.tell, self.move, plan.slots)
+        actions = Actions(self.service, self.node, self.tell, self.move, self._quiet, plan.slots)
         stop, ready = asyncio.Event(), asyncio.Event()
         async with asyncio.TaskGroup() as group:
             running = group.create_task(self.node.run(stop, ready.set))
             await ready.wait()
+            await self.service.listening_at("http://127.0.0.1:8420")
             await self._look()
             for number in range(plan.first, len(plan.steps)):
                 await self._take(actions, number, plan.steps[number])
@@ -115,7 +121,7 @@ class Life:
     async def _look(self) -> None:
         """Look for what is wrong once the node is there, and mend it."""
         for found in await audit(self.service, repair=True):
-            self.tell(found=f"{found.name}: {found.what}")
+            self.tell(found=found.name, what=found.what, mended=found.repaired)
 
     async def _take(self, actions: Actions, number: int, step: Step) -> None:
         self.tell(begin=number)
@@ -134,27 +140,30 @@ class Life:
         for _ in range(JUMPS):
             await self._quiet()
             wake = await self.storage.next_wake()
-            far = wake is None or wake > self.clock.now() + 300 * 1_000_000  # nothing but ticks
-            if far and (await self.storage.workload()).backing_off == 0:
+            if not await self.storage.tasks() and (await self.storage.workload()).backing_off == 0:
                 break
-            self.move((wake or 0) - self.clock.now() + 1)
+            self.move(max(0, (wake or 0) - self.clock.now()) + 1)
         else:
             raise Stuck(f"there is still something to do after {JUMPS} times that the clock was moved on")
-        while await self.storage.erase(500):
+        while await self.node._remove_some():
             pass
 
     async def _quiet(self) -> None:
         """Wait until nothing runs or can."""
         self.node.wake()
-        for _ in range(20_000):
+        until = self.clock.boottime() + PATIENCE
+        for turn in itertools.count(1):
             load = await self.storage.workload()
             if not load.running and (load.next_wake is None or load.next_wake > self.clock.now()):
                 return
-            await asyncio.sleep(0 if load.running else 0.0005)
-        raise Stuck("what is ready does not run")
+            if self.clock.boottime() > until:
+                raise Stuck(f"what is ready does not run: {load}")
+            if turn % 200 == 0:
+                self.node._on_ring()  # as others do now and then: it looks at its leases, too
+            await asyncio.sleep(0 if load.running and turn < 200 else 0.0005)
 
     def move(self, micros: int) -> None:
-        """Move the clock on."""
-        self.clock.offset += max(0, micros)
+        """Move the clock."""
+        self.clock.offset += micros
         self.tell(offset=self.clock.offset)
         self.node.wake()

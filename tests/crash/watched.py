@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import msgspec
 
-from ropewalk.sandbox.interface import Ended, Image, Limits, OnEnd, OnMessage, Process, Source, Tap
+from ropewalk.sandbox.interface import Ended, Image, Limits, OnEnd, OnMessage, Process, SandboxError, Source, Tap
 from ropewalk.wire.messages import Finished, Raised, Start
 from ropewalk.wire.replay import ReplayingHostMessage
 
@@ -66,12 +66,14 @@ class Watched:
 
 
 class WatchedSource:
-    """Gives watched processes; implements `sandbox.interface.Source`. While `faults` is above 0 it fails as no source should, once each."""
+    """Gives watched processes; implements `sandbox.interface.Source`. With a `fault` it fails once: as no source should, or
+    as one does on a host that cannot isolate.
+    """
 
     def __init__(self, source: Source, journal: Journal) -> None:
         self._source = source
         self._journal = journal
-        self.faults = 0
+        self.fault = ""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._source, name)
@@ -79,8 +81,8 @@ class WatchedSource:
     async def take(self, image: Image) -> Process:
         if image.replays:
             return await self._source.take(image)
-        if self.faults:
-            self.faults -= 1
-            raise RuntimeError(FAULT)
+        fault, self.fault = self.fault, ""
+        if fault:
+            raise SandboxError(FAULT) if fault == "sandbox" else RuntimeError(FAULT)
         watched: object = Watched(await self._source.take(image), image, self._journal)
         return cast("Process", watched)  # what is not watched goes to the process itself

@@ -82,12 +82,13 @@ class Books:
         steps: what was to be done.
         lines: what the lives told, in order.
         served: what the origin was asked.
+        past: the executions of long ago, which nobody remembers.
     """
 
-    def __init__(self, database: Path, steps: list[Step], lines: list[Line], served: list[Line]) -> None:
+    def __init__(self, database: Path, steps: list[Step], lines: list[Line], served: list[Line], past: set[str]) -> None:
         self.steps, self.lines, self.served = steps, lines, served
-        self.database = database
-        self.executions = [Execution(row) for row in rows(database, _EXECUTIONS)]
+        self.database, self.past = database, past
+        self.executions = [one for one in map(Execution, rows(database, _EXECUTIONS)) if one.id not in past]
         self.by_id = {one.id: one for one in self.executions}
         self.titles = Counter(rows(database, "SELECT title FROM activities WHERE title NOT LIKE 'sourced:%'"))
         self.instances = {
@@ -102,6 +103,9 @@ class Books:
         self.orders = {instance: value for (instance, key), value in texts.items() if key == "order"}
         self.stored = Counter({place: value for place, value in texts.items() if isinstance(value, int)})
         self.left = self._told("deactivating")
+        self.unscheduled = self._told("unscheduling") | {
+            one.instance for one in self.executions if one.spec.get("chores") == "drop"
+        }
         self.cancelled = self._told("cancelling")
         self.retried = self._told("retrying")
         self._meet_kids()

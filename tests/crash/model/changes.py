@@ -106,7 +106,7 @@ def _options(books: Books, instance: Instance) -> Iterator[str]:
     if not given:
         return
     hooks = books.of(instance.id, "options")
-    wanted = [line["tone"] for line in books.lines if line.get("changing") == instance.id]
+    wanted = list(dict.fromkeys(line["tone"] for line in books.lines if line.get("changing") == instance.id))
     sure = {step["tone"] for step, (id_, _), _ in books.acknowledged("options") if id_ == instance.id}
     seen = sure | {line["tone"] for line in books.begun(instance.id)}
     were = [one.event[0]["tone"] for one in hooks]
@@ -131,6 +131,8 @@ def _begun_with(books: Books, instance: Instance, tones: list[str], hooks: list[
             yield f"{line['began']} began with the options {line['tone']}, and {tones[place]} were in force"
             return
         place = tones.index(line["tone"])
+        if line["began"] in hooks and place <= hooks.index(line["began"]):
+            yield f"{line['began']} tells of a change of options, and began with {line['tone']}, from before it"
         if line["trigger"] not in BARRIERS and not set(hooks[:place]) <= began:
             yield f"{line['began']} began with the options {line['tone']}, of which its instance was not told"
 
@@ -152,7 +154,8 @@ def _lifecycle(books: Books) -> Iterator[str]:
         if books.instances[id_].status != "erased":
             yield f"{what}, and its instance is {books.instances[id_].status}"
     for instance in books.instances.values():
-        if instance.status not in ("active", "erased"):
+        unfit = instance.status == "failed" and any(one.status == "dead" for one in books.of(instance.id, "activate"))
+        if instance.status not in ("active", "erased") and not unfit:
             yield f"{instance} is neither active nor erased"
         for kind in ("activated", "deactivated"):
             if books.titles[f"{kind}:{instance.id}"] > 1:

@@ -9,9 +9,13 @@ from tests.crash.model.books import OVER, Books, Execution
 from tests.crash.versions import ATTEMPTS, SECRET
 from tests.harness.checks import rows
 
+_KEPT = "SELECT id FROM executions WHERE n IN (SELECT execution FROM records UNION SELECT execution FROM deliveries)"
+
 
 def problems(books: Books) -> Iterator[str]:
     """Yield what does not hold."""
+    for left in books.past & set(rows(books.database, _KEPT)):
+        yield f"the record or delivery of {left}, of long ago, is not forgotten"
     for one in books.executions:
         yield from _attempts(books, one)
     yield from _requests(books)

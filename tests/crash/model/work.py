@@ -64,8 +64,8 @@ def _may_be_cancelled(books: Books, one: Execution) -> bool:
     """
     if one.id in books.cancelled or one.instance in books.left or one.trigger == "upgrade":
         return True
-    is_of_a_schedule = one.method == "daily" and bool(books.of(one.instance, "upgrade"))
-    return one.attempt == 0 and (one.key is not None or is_of_a_schedule)
+    ended = one.instance in books.unscheduled or (one.method == "daily" and bool(books.of(one.instance, "upgrade")))
+    return one.attempt == 0 and (one.key is not None or (one.method in RECURRING and ended))
 
 
 # ── G2, G4: once and as a whole, or not at all ────────────────────────────────────────────────────────────────────────────────
@@ -82,7 +82,7 @@ def _once(books: Books) -> Iterator[str]:
     for one in books.executions:
         if one.method in _LEFT_BY:
             yield from _done_once(books, one)
-    known = {one.id for one in books.executions}
+    known = {one.id for one in books.executions} | books.past
     for title in books.titles:
         kind, *_, id_ = title.split(":")
         if kind in ("part", *_LEFT_BY.values()) and id_ not in known:
@@ -94,7 +94,7 @@ def _once(books: Books) -> Iterator[str]:
     hooks = Counter(
         title.rsplit(":", 1)[0] + one.instance
         for one in books.executions
-        if one.method == "hook"
+        if one.method == "hook" and not one.cause.startswith("redelivery of")
         for title in books.titles
         if title.startswith("hook:") and title.endswith(one.id)
     )
