@@ -18,7 +18,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from ropewalk.dispatch import attempt
+from ropewalk.dispatch import lines
 from ropewalk.egress.connections import verifying_context
 from ropewalk.egress.fetch import Fetcher
 from ropewalk.errors import RopewalkError
@@ -27,6 +27,7 @@ from ropewalk.service.auditing import audit
 from ropewalk.service.node import Node
 from ropewalk.storage.interface import StorageError, UnknownInstance
 from tests.crash.actions import Actions
+from tests.crash.mutants.planting import put
 from tests.crash.services import open_service
 from tests.crash.watched import FAULT, Journal
 from tests.crash.workload import Step
@@ -96,9 +97,9 @@ class Life:
     async def live(self) -> None:
         """Do the steps that are left, then work off what is left of them."""
         logging.basicConfig(level=logging.ERROR, handlers=[_Faults(self.tell)], force=True)
-        setattr(attempt, "_LOG_FLUSH", 0.0)  # noqa: B010 - which the module does not export; lines are kept apart from settlements
-        setattr(membership, "BEAT", 0.02)  # noqa: B010 - as above
-        setattr(node, "Fetcher", partial(Fetcher, tls=_VERIFYING))  # noqa: B010 - as above
+        put(lines, FLUSH=0.0)  # stored apart from settlements
+        put(membership, BEAT=0.02)
+        put(node, Fetcher=partial(Fetcher, tls=_VERIFYING))
         plan = self._plan
         self.service = await open_service(plan.database, self.clock, self.tell, plan.origin, sandboxed=plan.sandboxed)
         self.storage = self.service.storage

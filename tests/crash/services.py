@@ -60,7 +60,13 @@ async def open_service(
     database: Path, clock: SteppedClock, journal: Journal, origin: str, *, sandboxed: bool = False, create: bool = False
 ) -> SandboxedService:
     """Open a database."""
-    settings = Settings(database=f"sqlite:///{database}", concurrency=3, allow_private=(f"{origin}/*",))
+    settings = Settings(
+        database=f"sqlite:///{database}",
+        concurrency=3,
+        allow_private=(f"{origin}/*",),
+        keep_versions=1,
+        keep_bundles=86_400.0,
+    )
     storage = await open_sqlite(database, clock=clock, create=create, limits=storage_limits(settings))
     service = (SandboxedService if sandboxed else LightService)(settings, storage, clock)
     service.journal = journal

@@ -66,8 +66,8 @@ _EXECUTIONS = """
     """
 
 _VERSIONS = """
-    SELECT number, v.bundle, manifest, grants, content FROM versions v JOIN bundle_files f ON f.bundle = v.bundle AND path = 'code.json'
-    ORDER BY number
+    SELECT number, v.bundle, manifest, grants, coalesce(content, '{"number": 0, "origin": ""}')
+    FROM versions v LEFT JOIN bundle_files f ON f.bundle = v.bundle AND path = 'code.json' ORDER BY number
     """
 
 _ATTEMPTS = "SELECT execution, number, status, coalesce(error, ''), version FROM attempts ORDER BY execution, number"
