@@ -266,6 +266,15 @@ async def test_a_claim_names_the_attempt_and_counts_it(scene: Scene) -> None:
     await scene.succeed(claim)
 
 
+@pytest.mark.parametrize("ordered", [True, False])
+async def test_what_is_tried_again_at_once_is_ready(scene: Scene, ordered: bool) -> None:
+    await scene.active()
+    await scene.enqueue("i1")
+    await scene.fail(await scene.claim(), retry_in=0, ordered=ordered)
+    work = await scene.storage.workload()
+    assert (work.ready, work.running, work.backing_off) == (1, 0, 0)
+
+
 async def test_workload_says_what_is_ready_running_and_backing_off(scene: Scene) -> None:
     for instance in ("i1", "i2", "i3"):
         await scene.active(instance)

@@ -448,7 +448,9 @@ _WORKLOAD: Final = f"""
         (SELECT count(*) FROM executions INDEXED BY executions_ready WHERE seq IS NOT NULL)
             - (SELECT count(*) {_RESTING} CROSS JOIN executions e INDEXED BY executions_ready ON e.instance = i.id
                 WHERE {_RESTS} AND e.seq IS NOT NULL),
-        (SELECT count(*) FROM instances INDEXED BY instances_wake WHERE wake_at > 0 AND wake_at <= ?1),
+        (SELECT count(*) FROM instances i INDEXED BY instances_wake
+            WHERE wake_at > 0 AND wake_at <= ?1 OR wake_at = 0 AND NOT EXISTS (
+                SELECT 1 FROM executions e INDEXED BY executions_ready WHERE e.instance = i.id AND e.seq IS NOT NULL)),
         (SELECT count(*) FROM instances INDEXED BY instances_leased WHERE node IS NOT NULL),
         (SELECT count(*) FROM executions e INDEXED BY executions_retrying CROSS JOIN instances i ON i.id = e.instance
             WHERE e.status = 'retrying' AND e.due > ?1 AND NOT {_RESTS})
