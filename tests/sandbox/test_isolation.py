@@ -136,7 +136,8 @@ async def test_processes_cannot_be_made(bench: Bench) -> None:
         bench,
         f"[attempt(f) for f in ({calls})], [call(n, f, 0, 0, 0, 0) for n, f in ((56, 0x01208000), (56, 17), (57, 0), (58, 0), (435, 0))]",
     )
-    assert found[0] == ["EPERM", "EROFS", "EPERM", "EPERM", "EPERM"]
+    assert found[0].pop(1) in ("EROFS", "ENOENT")  # a Python asks the C library for a terminal, another opens it
+    assert found[0] == ["EPERM", "EPERM", "EPERM", "EPERM"]
     assert found[1] == ["EPERM", "EPERM", "EPERM", "EPERM", "ENOSYS"]
 
 

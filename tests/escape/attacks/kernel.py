@@ -135,6 +135,8 @@ ATTACKS = [
         """,
         look="""
             kind, name, text = (ctypes.create_string_buffer(word) for word in (b"user", b"ropewalk", b"nothing"))
+            call("keyctl", 1, 0)  # a session of its own, with the user's keyring in it: the one that this began in may not have it
+            call("keyctl", 8, -4, -3)
             key = call("keyctl", 10, -4, ctypes.addressof(kind), ctypes.addressof(name), 0)
             call("keyctl", 11, key, ctypes.addressof(text), 7)
             return text.value.decode()
