@@ -103,6 +103,15 @@ async def test_a_first_time_and_one_that_is_past(scene: Scene) -> None:
     assert await pass_time(scene, 40) == [50]  # 1,000,080 seconds, which are whole minutes, after its first time
 
 
+async def test_a_tick_that_has_come_is_work_that_is_due(scene: Scene) -> None:
+    await scene.active()
+    assert (await scene.storage.workload()).ready == 0
+    await ask(scene, recurs(scene, first=0))
+    assert (await scene.storage.workload()).ready == 1
+    await scene.succeed(await scene.claim("i1"))
+    assert (await scene.storage.workload()).ready == 0
+
+
 async def the_methods(scene: Scene) -> dict[str, Recurring]:
     """Return what recurs by its method."""
     return {one.target.method: one for one in await scene.storage.recurring()}
