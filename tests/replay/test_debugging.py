@@ -92,7 +92,8 @@ async def test_it_stops_at_a_breakpoint_of_edited_code(runtime: Runtime, tmp_pat
     code = written(tmp_path / "code", TWIST)
     played = await play(runtime, await last_execution(runtime, instance, "stop"), code=code, person=typist)
     assert played.shown.same, played.told
-    assert "-> return number\n(Pdb) p number + 1\n22\n" in typist.screen
+    lines = ("return number", "breakpoint()")  # the line after it until Python 3.12, its own since
+    assert any(f"-> {line}\n(Pdb) p number + 1\n22\n" in typist.screen for line in lines)
 
 
 async def test_without_a_person_a_breakpoint_is_passed(runtime: Runtime, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ SUCCEEDING = [
     "parts",
     "ask",
     "at_once",
+    "busy_at_once",
     "patience",
     "refused",
     "clock",

@@ -108,6 +108,18 @@ class Everything(Twist):
 
         return await asyncio.gather(*(one(f"name-{number}") for number in range(8)))
 
+    async def busy_at_once(self) -> None:
+        async def one(path: str) -> None:
+            answer = await self.network.fetch(f"{self.options.base_url}/{path}")
+            await self.set(path, answer.json()["name"])
+
+        made = [asyncio.ensure_future(one(path)) for path in ("users/large", "one/a", "one/b", "one/c")]
+        await asyncio.sleep(0)
+        until = time.monotonic() + 0.2
+        while time.monotonic() < until:
+            pass
+        await asyncio.gather(*made)
+
     async def patience(self) -> list[str]:
         try:
             async with asyncio.timeout(0.3):
