@@ -96,7 +96,8 @@ async def open_station(runtime: Runtime, web: Web) -> AsyncIterator[Station]:
 
     async with listening(make_app(lambda: True, figures, webhooks), "127.0.0.1", 0) as url:
         await runtime.service.listening_at(url)
-        async with httpx.AsyncClient(timeout=30) as client:
+        # The server keeps a connection that rests for five seconds: nothing is sent on one that it may be closing.
+        async with httpx.AsyncClient(timeout=30, limits=httpx.Limits(keepalive_expiry=1)) as client:
             yield Station(runtime, client, webhooks, web)
         watch.stop()
 
