@@ -48,6 +48,7 @@ FAILING = {
     "greedy": "request_limit",
     "reads_much": "request_limit",
     "burns": "cpu_limit",
+    "swells": "memory_limit",
     "leaves": "crash",
 }
 

@@ -200,6 +200,11 @@ class Everything(Twist):
         while True:
             pass
 
+    async def swells(self) -> None:
+        await self.set("before", "it grew")
+        await self.run_task(self.noop, "before it grew")
+        bytearray(1 << 40)
+
     async def leaves(self) -> None:
         await self.set("leaving", True)
         os._exit(3)

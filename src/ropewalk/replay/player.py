@@ -125,7 +125,9 @@ class Player:
     def _was_never_sent(self, call: AnyCall) -> bool:
         """Whether the attempt's process was ended before it had sent such a call, for whose answer nobody waits."""
         script = self._script
-        return not call.id and script.last is None and not script.cut and not script.next_steps()
+        # The last word of a process without memory was made beforehand, and goes before what waits to be sent.
+        ended = script.last is None or (isinstance(script.last, Raised) and script.last.type == "memory_limit")
+        return not call.id and ended and not script.cut and not script.next_steps()
 
     def _differs(self, call: AnyCall) -> Played:
         step = next(iter(self._script.next_steps()), None)
