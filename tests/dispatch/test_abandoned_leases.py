@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
 from ropewalk.service.auditing import audit
-from ropewalk.storage.records import Settled, Settlement
+from ropewalk.storage.records import NewExecution, Settled, Settlement
+from ropewalk.wire.messages import Target
 from tests.harness.runtime import Runtime
+from tests.harness.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 SOURCE = """
+import asyncio
 from ropewalk import Twist
 
 class Counter(Twist):
@@ -18,6 +23,9 @@ class Counter(Twist):
         number = await self.get("count", int, default=0) + 1
         await self.set("count", number)
         return number
+
+    async def linger(self) -> None:
+        await asyncio.sleep(1.5)
 """
 
 
@@ -36,3 +44,22 @@ async def test_a_lease_that_nothing_uses_is_given_up(runtime: Runtime, monkeypat
     assert (finished.status, finished.lost, finished.tries) == ("succeeded", 1, 1)
     assert await runtime.get(instance, "count") == 1
     assert [finding.name for finding in await audit(runtime.service, repair=False)] == []
+
+
+async def test_one_that_was_cancelled_unheard_is_in_nobody_s_way(runtime: Runtime, caplog: pytest.LogCaptureFixture) -> None:
+    instance = await runtime.run(SOURCE)
+    first = await runtime.queue(instance, "linger")
+
+    async def runs() -> bool:
+        return (await runtime.execution(first)).status == "running"
+
+    await eventually(runs, "the first to run")
+    await runtime.storage.cancel(first, runtime.clock.now())  # and nobody rings: the node finds the next one by itself
+    target = Target(ns="", method="linger")
+    second = NewExecution(id="2" * 24, instance=instance, trigger="task", target=target, cause="", at=runtime.clock.now())
+    await runtime.storage.enqueue(second)
+    assert (await runtime.finish(second.id)).status == "succeeded"
+    assert await runtime.invoke(instance, "count") == 1
+    await runtime.stop()
+    gc.collect()  # a task that failed unheard says so when it goes
+    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []

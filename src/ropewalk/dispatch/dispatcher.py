@@ -97,7 +97,7 @@ class Dispatcher:
         self._settled = settled
         self._settler = Settler(host.storage, host.clock, node)
         self._woken = asyncio.Event()
-        self._leases: dict[str, asyncio.Task[None]] = {}
+        self._leases: set[asyncio.Task[None]] = set()
         self._running: dict[str, Attempt] = {}
         self._leaving: set[str] = set()
         self._abandoned: dict[str, int] = {}
@@ -120,7 +120,7 @@ class Dispatcher:
                 await self._claim()
                 await self._sleep()
             while self._leases:
-                await asyncio.wait(self._leases.values())
+                await asyncio.wait(self._leases)
             if self._keyless is not None:
                 raise self._keyless
         finally:
@@ -155,7 +155,8 @@ class Dispatcher:
             self._paused = True
             return
         for claim in claims:
-            self._leases[claim.instance.id] = asyncio.create_task(self._hold(claim))
+            self._fence(claim.instance.id)
+            self._leases.add(asyncio.create_task(self._hold(claim)))
 
     async def _sleep(self) -> None:
         """Wait until there may be something to claim."""
@@ -178,22 +179,33 @@ class Dispatcher:
 
     async def _hold(self, claim: Claim) -> None:
         """Run what is claimed and what its settlements claim with them, until the lease is given back."""
-        instance = claim.instance.id
         until = self._host.clock.boottime() + QUANTUM
-        following: Claim | None = claim
+        held = claim
         try:
-            while following is not None:
-                following = await self._execute(following, until)
+            while (following := await self._execute(held, until)) is not None:
+                held = following
         except Exception:  # whatever went wrong, the instance is not to wait for the end of this node
-            log.exception("the lease of instance %s could not be given back, and will be", instance)
-            assert following is not None
-            self._abandoned[instance] = following.epoch
+            log.exception("the lease of instance %s could not be given back, and will be", held.instance.id)
+            self._abandoned[held.instance.id] = held.epoch
         finally:
-            ended = self._running.pop(instance, None)
-            if ended is not None:
-                self._leaving.discard(ended.claim.execution.id)
-            del self._leases[instance]
+            self._let_go(held)
             self._woken.set()
+
+    def _let_go(self, held: Claim) -> None:
+        """Forget a lease that is over here. The instance may be leased to this node once more by now."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._leases.remove(task)
+        attempt = self._running.get(held.instance.id)
+        if attempt is not None and attempt.claim.epoch <= held.epoch:
+            del self._running[held.instance.id]
+            self._leaving.discard(attempt.claim.execution.id)
+
+    def _fence(self, instance: str) -> None:
+        """End what still runs here for an instance that this node has claimed anew: it was cancelled, and no ring has told of it yet."""
+        earlier = self._running.get(instance)
+        if earlier is not None:
+            earlier.end(Fenced())
 
     async def _execute(self, claim: Claim, until: float) -> Claim | None:
         """Run one claimed execution and settle it: the way of every event."""
@@ -315,7 +327,7 @@ class Dispatcher:
 
     async def _end_all(self) -> None:
         """End every lease's task at once; their executions are lost with this node."""
-        tasks = list(self._leases.values())
+        tasks = list(self._leases)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
