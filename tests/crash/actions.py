@@ -142,9 +142,15 @@ class Actions:
         return [accepted.execution, accepted.duplicate]
 
     async def _cancel(self, step: Step) -> str | None:
-        """Cancel something that waits or runs."""
+        """Cancel something that runs, if anything begins to within some turns, or else something that waits."""
         found = await self._executions(step, *PENDING)
+        for _ in range(40):
+            if any(one.status == "running" for one in found):
+                break
+            await asyncio.sleep(0)
+            found = await self._executions(step, *PENDING)
         mine = [one for one in found if one.trigger in ("task", "invoke", "webhook")]
+        mine.sort(key=lambda one: one.status != "running")
         if not mine:
             return None
         chosen = mine[step["place"] % len(mine)]

@@ -15,7 +15,7 @@ from ropewalk.storage.sqlite import open_sqlite
 from tests.crash.model import changes, told, work
 from tests.crash.model.books import Books, Line
 from tests.crash.workload import Step
-from tests.harness.checks import assert_whole
+from tests.harness.checks import assert_whole, rows
 from tests.harness.clock import SteppedClock
 
 
@@ -30,7 +30,17 @@ def after_a_kill(database: Path, lines: list[Line], offset: int) -> list[str]:
         await storage.close()
         return [f"after a kill: {one.name}: {one.what}" for one in found if one.name not in _expected(lines)]
 
-    return asyncio.run(look())
+    problems = asyncio.run(look())
+    return problems + [
+        f"after a kill: instance {one} is not on its way to what it was offered" for one in rows(database, _LEFT_BEHIND)
+    ]
+
+
+_LEFT_BEHIND = """
+    SELECT i.id FROM instances i JOIN twists t ON t.id = i.twist
+    WHERE i.status = 'active' AND i.offered = t.latest AND i.version <> t.latest AND i.target_version IS NOT t.latest
+    AND i.awaiting IS NOT t.latest AND i.upgrade_error IS NULL
+    """
 
 
 def _expected(lines: list[Line]) -> set[str]:

@@ -43,7 +43,7 @@ IN_MEMORY = Path("/dev/shm")
 REPLAYS = 12
 """Attempts of an episode that are replayed."""
 
-PATIENCE = 40.0
+PATIENCE = 90.0
 """Seconds after which a life that does not end is stuck."""
 
 
@@ -85,6 +85,15 @@ class Ground(Struct, kw_only=True):
     origin: Origin
     past: set[str]
 
+    def copy_to(self, place: Path, *, sandboxed: bool) -> Path:
+        """Copy the database to a folder, and return its path there. That of sandboxed episodes has no past, and is made when it is first asked for."""
+        template = self.template.with_name("sandboxed") if sandboxed else self.template
+        if not template.exists():
+            template.mkdir()
+            asyncio.run(_make(template / DATABASE, self.origin.url, sandboxed=True))
+        shutil.copytree(template, place, dirs_exist_ok=True)
+        return place / DATABASE
+
 
 def folder() -> tempfile.TemporaryDirectory[str]:
     """Return a folder for a database, in memory where that can be: no disk is asked for what a kill leaves."""
@@ -111,8 +120,8 @@ def lay_ground() -> Iterator[Ground]:
             gc.unfreeze()
 
 
-async def _make(database: Path, origin: str) -> None:
-    service = await open_service(database, SteppedClock(), print, origin, create=True)
+async def _make(database: Path, origin: str, *, sandboxed: bool = False) -> None:
+    service = await open_service(database, SteppedClock(), print, origin, sandboxed=sandboxed, create=True)
     for number in range(2):  # one that nobody will be in, whose files are removed
         await service.deploy(Code(number=number, origin=origin).bundle)
     await service.close()
@@ -145,6 +154,7 @@ class Episode:
         kills: when its lives end.
         mutant: the bug that is planted in them.
         tells_all: whether every commit is told, and not only those that are killed at.
+        sandboxed: whether guests are real processes.
     """
 
     seed: str
@@ -152,28 +162,28 @@ class Episode:
     kills: Kills
     mutant: str | None = None
     tells_all: bool = False
+    sandboxed: bool = False
 
     @classmethod
-    def drawn(cls, seed: str, *, steps: int = 30, kills: int = 10, mutant: str | None = None) -> Episode:
+    def drawn(cls, seed: str, *, steps: int = 30, kills: int = 10, mutant: str | None = None, sandboxed: bool = False) -> Episode:
         """Draw an episode."""
-        return cls(seed, Drawn(seed).steps(steps), drawn_kills(seed, kills), mutant)
+        return cls(seed, Drawn(seed).steps(steps), drawn_kills(seed, kills), mutant, sandboxed=sandboxed)
 
     def run(self, ground: Ground) -> Told:
         """Live it. Raises Broken with everything that does not hold."""
         ground.origin.since()
         with folder() as place:
-            shutil.copytree(ground.template, place, dirs_exist_ok=True)
-            database = Path(place) / DATABASE
+            database = ground.copy_to(Path(place), sandboxed=self.sandboxed)
             told = self.live_on(database, ground.origin, Told())
             problems = checks.at_the_end(database, self.steps, told.lines, ground.origin.since(), ground.past, told.offset)
-            problems = problems or replays.differences(database, self.seed, REPLAYS, sandboxed=False)
+            problems = problems or replays.differences(database, self.seed, REPLAYS, sandboxed=self.sandboxed)
             if problems:
                 raise Broken(problems, told.kills)
         return told
 
     def live_on(self, database: Path, origin: Origin, told: Told) -> Told:
         """Have nodes live on a database until one comes to its end, and return what they told. Raises Broken."""
-        plan = Plan(database=database, origin=origin.url, steps=self.steps)
+        plan = Plan(database=database, origin=origin.url, steps=self.steps, sandboxed=self.sandboxed)
         while not self._live(plan, self.kills(told), told, told.kills):
             told.kills += 1
             if problems := checks.after_a_kill(database, told.lines, told.offset):
@@ -193,6 +203,8 @@ class Episode:
         for line in told.lines:
             if line.get("life") == number and "done" in line and self.steps[line["done"]]["do"] == "activate":
                 plan.slots[self.steps[line["done"]]["slot"]] = line["answer"]
+        if not any("lives" in line for line in told.lines if line["life"] == number):
+            raise AssertionError(f"life {number} did not begin: {told.lines[-1:]}")
         if faults := [line["fault"] for line in told.lines if "fault" in line]:
             raise Broken(faults, told.kills)
         over = any(line.get("over") for line in told.lines)
@@ -207,6 +219,7 @@ class Episode:
         try:
             if self.mutant is not None:
                 MUTANTS[self.mutant]()
+            life.tell(lives=True)
             install(kill, life.tell, tells_all=self.tells_all)
             asyncio.run(life.live())
         except BaseException:  # noqa: BLE001 - whatever it is, it is told, and this process ends here
@@ -244,7 +257,9 @@ def shrunk(episode: Episode, ground: Ground, seconds: float) -> Episode:
     size = max(1, len(best.steps) // 2)
     while size and time.monotonic() < until:
         for start in range(0, len(best.steps), size):
-            fewer = Episode(best.seed, best.steps[:start] + best.steps[start + size :], best.kills, best.mutant)
+            fewer = Episode(
+                best.seed, best.steps[:start] + best.steps[start + size :], best.kills, best.mutant, sandboxed=best.sandboxed
+            )
             if _breaks(fewer, ground) or _breaks(fewer, ground):
                 best = fewer
                 break

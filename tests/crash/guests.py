@@ -1,4 +1,4 @@
-"""What a light guest does with an event: the clerk's methods, as messages.
+"""What a light guest does with an event: the clerk's methods, as messages. `clerk` has the same ones for the sandbox.
 
 `work(name, spec)` writes down in its store and in an activity that it ran, in the same transaction as what else `spec` asks of it. What is
 made of randomness is made of the event's seed, so that an attempt can be run again.
@@ -45,6 +45,9 @@ from ropewalk.wire.messages import (
     WebhookDelete,
 )
 from tests.crash.versions import EVERY, Code
+
+SLOW = 0.005
+"""Seconds for which others overtake those that are slow."""
 
 LIFECYCLE = ("activate", "upgrade", "deactivate")
 
@@ -153,6 +156,8 @@ class Guest:
             await self.ask_for(kid)
         if chores := spec.get("chores"):
             await getattr(self, f"{chores}_chores")()
+        if spec.get("slow"):
+            await asyncio.sleep(SLOW)
         self.fail_as(spec.get("fails", []))
 
     async def first_part(self, name: str, spec: dict[str, Any]) -> None:
@@ -195,7 +200,8 @@ class Guest:
 
     async def change_chores(self) -> None:
         """Change and unmake things by their names."""
-        things = await self.things()
+        if not (things := await self.things()):
+            return
         await self.call(StoreDelete, keys=["chore"])
         await self.call(ActivityUpdate, ns="plot", activity=things["activity"], changes=b'{"title":"sourced:changed"}')
         await self.call(NoteUpdate, ns="plot", note=things["note"], changes=b'{"content":"changed"}')
@@ -205,16 +211,17 @@ class Guest:
 
     async def drop_chores(self) -> None:
         """Unmake the rest, whatever there is of each."""
-        things = await self.things()
+        if not (things := await self.things()):
+            return
         await self.call(StoreClear, prefix="chores")
         await self.call(ActivityDelete, ns="plot", activity=things["activity"])
         await self.call(TaskCancel)
         await self.call(CallbackDelete)
 
     async def things(self) -> dict[str, str]:
-        """Return the names of what was made."""
+        """Return the names of what was made; none when whoever was to ask for it was killed."""
         found = await self.call(StoreRead, keys=["things"])
-        return msgspec.json.decode(found["things"], type=dict[str, str])
+        return msgspec.json.decode(found.get("things", b"{}"), type=dict[str, str])
 
     # ── What they do with the host ────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -123,6 +123,8 @@ class Life:
         """Look for what is wrong once the node is there, and mend it."""
         for found in await audit(self.service, repair=True):
             self.tell(found=found.name, what=found.what, mended=found.repaired)
+        if behind := await self.storage.behind(1):
+            self.tell(found="behind", what=f"{behind[0]} was offered nothing by a node that has started")
 
     async def _take(self, actions: Actions, number: int, step: Step) -> None:
         self.tell(begin=number)

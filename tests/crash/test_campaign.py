@@ -1,4 +1,4 @@
-"""The short form of `make crash-campaign`: a kill at each kind of commit, an episode of a fixed seed, and two of the planted bugs."""
+"""The short form of `make crash-campaign`: a kill at each kind of commit, an episode of a fixed seed, one in the sandbox, and one of the planted bugs."""
 
 from __future__ import annotations
 
@@ -29,9 +29,12 @@ def test_nodes_that_are_killed_at_any_point_break_nothing(ground: Ground) -> Non
     assert Episode.drawn(f"{SEED}.0", kills=6).run(ground).kills
 
 
-@pytest.mark.parametrize("name", ["acknowledged_before_it_is_committed", "options_are_told_twice"])
-def test_a_planted_bug_is_seen(ground: Ground, name: str) -> None:
-    assert seen(ground, name, SEED, kills=100) is not None
+def test_nodes_whose_guests_are_real_processes_break_nothing_either(ground: Ground) -> None:
+    assert Episode.drawn(f"{SEED}.1", steps=15, kills=3, sandboxed=True).run(ground).kills
+
+
+def test_a_planted_bug_is_seen(ground: Ground) -> None:
+    assert seen(ground, "acknowledged_before_it_is_committed", SEED, kills=100) is not None
 
 
 @pytest.mark.campaign

@@ -7,6 +7,7 @@ Code ──► a bundle: the clerk's module, and `code.json`, which says how thi
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -27,6 +28,7 @@ SECRET = "secret "
 """What the secret option has before the tone."""
 
 ATTEMPTS = 4
+_MODULE = Path(__file__).with_name("clerk.py")
 
 
 class Code(Struct, frozen=True, kw_only=True):
@@ -49,7 +51,7 @@ class Code(Struct, frozen=True, kw_only=True):
     @property
     def bundle(self) -> Packed:
         """The files, ready to be deployed."""
-        files = {"twist.py": b"", "code.json": msgspec.json.encode(self)}
+        files = {"twist.py": _MODULE.read_bytes(), "code.json": msgspec.json.encode(self)}
         return Packed(path=NAME, name=NAME, module="twist", cls=None, files=files, digest=digest_of(files))
 
     @property

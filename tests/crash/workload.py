@@ -35,7 +35,7 @@ class Drawn:
     def _step(self) -> Step:
         chance = self.chance
         kinds = ["invoke"] * 8 + ["deliver"] * 5 + ["pause"] * 6 + ["advance"] * 3 + ["options"] * 3 + ["grant"] * 2
-        kinds += ["set", "cancel", "cancel", "retry", "suspend", "resume", "deploy", "deploy", "rollback", "deactivate"]
+        kinds += ["set", "cancel", "cancel", "cancel", "retry", "suspend", "resume", "deploy", "deploy", "rollback", "deactivate"]
         slot = chance.randrange(SLOTS)
         match chance.choice(kinds):
             case "invoke":
@@ -86,6 +86,8 @@ class Drawn:
             spec["part"] = True
         if chance.random() < 0.3:
             spec["fetch"] = True
+        if chance.random() < 0.15:
+            spec["slow"] = True
         if chance.random() < 0.3:
             spec["source"] = f"s{chance.randrange(3)}"
         if depth and chance.random() < 0.45:

@@ -9,8 +9,8 @@ from msgspec.structs import replace
 
 from ropewalk.answers.secrets import OptionsReader
 from ropewalk.answers.tasks import new_id
+from ropewalk.service.releasing import Releases
 from ropewalk.service.rolling_out import RollOut, upgrade_of
-from ropewalk.service.service import Service
 from ropewalk.storage.records import Rank
 from ropewalk.storage.sqlite import options, scheduling, storage, upgrading
 from tests.crash.mutants.planting import mutant, put
@@ -85,9 +85,9 @@ def nobody_has_to_grant() -> None:
 @mutant
 def a_rollback_mixes_versions() -> None:
     """What is gone back to has the older version's files and the newer one's manifest."""
-    rollback = Service.rollback
+    rollback = Releases.rollback
 
-    async def rolling_back(self: Service, twist: Any, number: int | None, **how: Any) -> Any:
+    async def rolling_back(self: Releases, twist: Any, number: int | None, **how: Any) -> Any:
         latest = await self.storage.version(twist.id)
         assert latest is not None
 
@@ -100,19 +100,19 @@ def a_rollback_mixes_versions() -> None:
         finally:
             del vars(self)["describe"]
 
-    put(Service, rollback=rolling_back)
+    put(Releases, rollback=rolling_back)
 
 
 @mutant
 def a_deploy_that_was_killed_is_not_gone_on_with() -> None:
     """Nodes leave it to the next deploy to offer what the last one did not come to offer."""
-    roll_out = Service.roll_out
+    roll_out = Releases.roll_out
     unasked: Any = signature(roll_out).parameters["tell"].default
 
-    async def rolling_out(self: Service, tell: Any = unasked) -> Any:
+    async def rolling_out(self: Releases, tell: Any = unasked) -> Any:
         return {} if tell is unasked else await roll_out(self, tell)
 
-    put(Service, roll_out=rolling_out)
+    put(Releases, roll_out=rolling_out)
 
 
 @mutant
