@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 
 import msgspec
@@ -27,6 +28,7 @@ _UNBOUND = b"[[],{}]"
 _DRAWN_AT_ONCE = 32
 
 _drawn: list[str] = []
+os.register_at_fork(after_in_child=_drawn.clear)  # parent and child would both give them out
 
 
 def new_id() -> str:
@@ -35,10 +37,12 @@ def new_id() -> str:
     The first 16 are the same for some in a row: what is stored together then lies together in the index by id, wherever that is. All else
     of them is drawn from the system at once too.
     """
-    if not _drawn:
-        alike, other = secrets.token_hex(2), secrets.token_hex(10 * _DRAWN_AT_ONCE)
-        _drawn.extend(alike + other[start : start + 20] for start in range(0, len(other), 20))
-    return _drawn.pop()
+    while True:
+        try:
+            return _drawn.pop()
+        except IndexError:  # also when another thread was quicker
+            alike, other = secrets.token_hex(2), secrets.token_hex(10 * _DRAWN_AT_ONCE)
+            _drawn.extend(alike + other[start : start + 20] for start in range(0, len(other), 20))
 
 
 class TaskOverlay:

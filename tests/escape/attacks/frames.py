@@ -254,7 +254,7 @@ ATTACKS = [
         module=FORGED.format(changes="limits=LimitsInfo(memory=1 << 40)"),
         source="held = b'x' * (200 << 20)\nreturn THROUGH",
         held_by=[
-            host("ropewalk.service.service.check_manifest", lambda manifest, limits: None),
+            host("ropewalk.service.releasing.check_manifest", lambda manifest, limits: None),
             host(
                 "ropewalk.sandbox.interface.Limits.lowered_by",
                 lambda limits, asked: msgspec.structs.replace(limits, memory=asked.memory or limits.memory),
