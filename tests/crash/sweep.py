@@ -1,7 +1,7 @@
 """The sweep: a fixed workload, killed right before and right after every commit that it comes by, one after the other, and once with the power.
 
 A rehearsal tells which commits there are. Each is known by its rarest kind, and by how many of that kind came before in the life: so the
-same one is killed at whatever runs beside it. What the rehearsals came by has to be every kind that there is (`points.KINDS`).
+same one is killed at, whatever runs beside it. Between them the kills have to come by every kind that there is (`points.KINDS`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from tests.crash.episode import Episode, Ground, Kills, Told, kills_of
+from tests.crash.episode import Broken, Episode, Ground, Kills, Told, kills_of
 from tests.crash.everything import everything
 from tests.crash.kills import Kill, Place
 from tests.crash.points import KINDS
@@ -56,7 +56,10 @@ def whole(ground: Ground, mutant: str | None, tell: Callable[[str], None]) -> Sw
             Kill(kind=kind, nth=nth, after=True),
             Kill(kind=kind, nth=nth, after=True, lost=LOST),
         ):
-            told = _episode(f"sweep {kind} {nth}", kills_of([kill]), mutant).run(ground)
+            try:
+                told = _episode(f"sweep {kind} {nth}", kills_of([kill]), mutant).run(ground)
+            except Broken as broken:
+                raise Broken([f"it was killed as {kill} says:", str(broken)], swept.kills + broken.kills) from None
             swept.missed += not told.kills
             swept.take(told)
         if (number + 1) % 20 == 0:
