@@ -29,7 +29,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, help="the same seed gives the same episodes  [default: another each time]")
     parser.add_argument("--kills", type=int, default=2000, help="after so many it ends  [default: 2000]")
     parser.add_argument("--shrink", type=float, default=60.0, help="seconds for which fewer steps are looked for  [default: 60]")
-    parser.add_argument("--sweep", action="store_true", help="kill at every commit of a fixed workload, in an episode each")
+    parser.add_argument(
+        "--sweep", action="store_true", help="kill at every commit of a fixed workload, many that lie apart in an episode"
+    )
     parser.add_argument("--mutants", action="store_true", help="plant each bug in turn, for at most so many kills each")
     parser.add_argument("--mutant", choices=sorted(MUTANTS), help="plant this bug")
     given = parser.parse_args()

@@ -220,7 +220,7 @@ class Episode:
             if self.mutant is not None:
                 MUTANTS[self.mutant]()
             life.tell(lives=True)
-            install(kill, life.tell, tells_all=self.tells_all)
+            life.on_step = install(kill, life.tell, tells_all=self.tells_all)
             asyncio.run(life.live())
         except BaseException:  # noqa: BLE001 - whatever it is, it is told, and this process ends here
             life.tell(failed=traceback.format_exc()[-4500:])

@@ -51,7 +51,10 @@ def _executions() -> list[Step]:
         {"do": "rest"},
         _work("e7", kids=[_kid("e8", spec={"fails": ["crash", "retry"]}), _kid("e9", delay=600.0, key="late")]),
         *_later(4, 6.0),
-        *(step for number in range(2) for step in (_work(f"c{number}"), {"do": "cancel", "slot": MAIN, "place": number})),
+        *(_work(f"c{number}", slow=0.1) for number in range(2)),
+        {"do": "pause", "turns": 100},  # until the node has taken note of both: of what is cancelled nobody tells it
+        *({"do": "cancel", "slot": MAIN, "place": 0}, {"do": "rest"}),
+        *(_work("c2", slow=0.1), {"do": "cancel", "slot": MAIN, "place": 1}),
         {"do": "retry", "slot": MAIN},
         *_later(4, 10.0),
         {"do": "deliver", "slot": MAIN, "delivery": "d1"},

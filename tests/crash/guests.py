@@ -46,9 +46,6 @@ from ropewalk.wire.messages import (
 )
 from tests.crash.versions import EVERY, Code
 
-SLOW = 0.005
-"""Seconds for which others overtake those that are slow."""
-
 LIFECYCLE = ("activate", "upgrade", "deactivate")
 
 
@@ -156,8 +153,7 @@ class Guest:
             await self.ask_for(kid)
         if chores := spec.get("chores"):
             await getattr(self, f"{chores}_chores")()
-        if spec.get("slow"):
-            await asyncio.sleep(SLOW)
+        await asyncio.sleep(spec.get("slow", 0))
         self.fail_as(spec.get("fails", []))
 
     async def first_part(self, name: str, spec: dict[str, Any]) -> None:

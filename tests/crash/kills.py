@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, cast
 
@@ -25,6 +26,9 @@ _NAME = "crashing"
 Place = tuple[str, bool]
 """A kind of commit, and whether right after it rather than right before."""
 
+Commit = tuple[int, str, int]
+"""The step that was being done, a kind, and how many of that kind there were since the step began."""
+
 
 @dataclass
 class Kill:
@@ -32,16 +36,14 @@ class Kill:
 
     Attributes:
         at: at the n-th point of any kind; None: at none.
-        kind: right before, or right `after`, the n-th commit of this kind.
-        nth: which of them.
-        after: see `kind`.
+        commits: right before, or right `after`, the first of these commits that comes.
+        after: see `commits`.
         but_at: right before or after the first commit whose place is not among these; None: at none.
         lost: how much goes with the power, from 0 to 1; None: the power stays, and nothing does.
     """
 
     at: int | None = None
-    kind: str | None = None
-    nth: int = 1
+    commits: frozenset[Commit] = frozenset()
     after: bool = False
     but_at: frozenset[Place] | None = None
     lost: float | None = None
@@ -50,7 +52,7 @@ class Kill:
         """Whether this commit is the one."""
         if self.but_at is not None:
             return any((kind, passed.after) not in self.but_at for kind in passed.kinds)
-        return self.kind is not None and passed.after == self.after and passed.kinds.get(self.kind) == self.nth
+        return passed.after == self.after and any((passed.step, *kind) in self.commits for kind in passed.kinds.items())
 
 
 @dataclass
@@ -74,7 +76,7 @@ class Points:
         """Die when this is the one."""
         dies = self.kill.is_at(passed)
         if dies or self.tells_all:
-            self.tell(point=passed.kinds, after=passed.after)
+            self.tell(point=passed.kinds, after=passed.after, step=passed.step)
         if dies:
             self.die()
 
@@ -125,8 +127,8 @@ class _System(apsw.VFS):
         return _File(self._points, name, flags)
 
 
-def install(kill: Kill, tell: Journal, *, tells_all: bool = False) -> None:
-    """Have every database that this process opens from now on count its points.
+def install(kill: Kill, tell: Journal, *, tells_all: bool = False) -> Callable[[int], None]:
+    """Have every database that this process opens from now on count its points; returns what is to be told of each step that begins.
 
     The commit at which it dies is told; with `tells_all` every one is.
     """
@@ -140,8 +142,10 @@ def install(kill: Kill, tell: Journal, *, tells_all: bool = False) -> None:
         wake(self, group)
 
     setattr(committer.Committer, "_wake", waking)  # noqa: B010 - which is private
-    if kill.kind is not None or kill.but_at is not None or tells_all:
-        Naming(points.pass_commit).install()
+    naming = Naming(points.pass_commit)
+    if kill.commits or kill.but_at is not None or tells_all:
+        naming.install()
+    return naming.begin
 
 
 def _connecting(points: Points) -> Any:

@@ -12,6 +12,7 @@ import itertools
 import json
 import logging
 import os
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -82,11 +83,16 @@ class _Faults(logging.Handler):
 
 
 class Life:
-    """What a process does between its start and its end."""
+    """What a process does between its start and its end.
+
+    Attributes:
+        on_step: told of each step that begins; the last one is to work off what is left.
+    """
 
     def __init__(self, plan: Plan, pipe: int) -> None:
         self.clock = SteppedClock()
         self.clock.offset = plan.offset
+        self.on_step: Callable[[int], None] = lambda _: None
         self._plan = plan
         self._pipe = pipe
 
@@ -113,6 +119,7 @@ class Life:
             await self._look()
             for number in range(plan.first, len(plan.steps)):
                 await self._take(actions, number, plan.steps[number])
+            self.on_step(len(plan.steps))
             await self._work_off()
             stop.set()
             await running
@@ -127,6 +134,7 @@ class Life:
             self.tell(found="behind", what=f"{behind[0]} was offered nothing by a node that has started")
 
     async def _take(self, actions: Actions, number: int, step: Step) -> None:
+        self.on_step(number)
         self.tell(begin=number)
         try:
             answer = await actions.do(step)
@@ -161,7 +169,7 @@ class Life:
                 return
             if self.clock.boottime() > until:
                 raise Stuck(f"what is ready does not run: {load}")
-            if turn % 200 == 0:
+            if turn % 1000 == 0:
                 self.node._on_ring()  # as others do now and then: it looks at its leases, too
             await asyncio.sleep(0 if load.running and turn < 200 else 0.0005)
 

@@ -54,8 +54,15 @@ KINDS: Final = frozenset(
 
 
 class Passed(Struct, frozen=True):
-    """A commit that comes or has come: its kinds, each with how many of it there were in this life, itself included."""
+    """A commit that comes, or has come.
 
+    Attributes:
+        step: what was being done; -1 before the first step.
+        kinds: what it is, each kind with how many of it there were since that step began, itself included.
+        after: whether it has come.
+    """
+
+    step: int
     kinds: dict[str, int]
     after: bool
 
@@ -73,8 +80,14 @@ class Naming:
 
     def __init__(self, on_point: OnPoint) -> None:
         self._on_point = on_point
+        self._step = -1
         self._counts: Counter[str] = Counter()
         self._group: dict[str, int] = {}
+
+    def begin(self, step: int) -> None:
+        """Count anew: another step begins."""
+        self._step = step
+        self._counts.clear()
 
     def install(self) -> None:
         """Have the storage's verbs known by their names in this process from now on."""
@@ -135,7 +148,7 @@ class Naming:
 
     def _tell(self, kinds: dict[str, int], *, after: bool) -> None:
         if kinds:
-            self._on_point(Passed(kinds, after))
+            self._on_point(Passed(self._step, kinds, after))
 
 
 def _named(name: str, verb: Any) -> Any:

@@ -1,20 +1,27 @@
-"""The sweep: a fixed workload, killed right before and right after every commit that it comes by, one after the other, and once with the power.
+"""The sweep: a fixed workload, killed right before and right after every commit that it comes by, or of each kind of commit that there is.
 
-A rehearsal tells which commits there are. Each is known by its rarest kind, and by how many of that kind came before in the life: so the
-same one is killed at, whatever runs beside it. Between them the kills have to come by every kind that there is (`points.KINDS`).
+A rehearsal tells which commits there are. Each is known by its step, its rarest kind, and how many of that kind came since the step began: so
+the same one is killed at, whatever ran before. Between them the kills have to come by every kind (`points.KINDS`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from msgspec import Struct, field
 
-from tests.crash.episode import Broken, Episode, Ground, Kills, Told, kills_of
+from tests.crash.episode import Episode, Ground, Kills, Told, kills_of
 from tests.crash.everything import everything
-from tests.crash.kills import Kill, Place
+from tests.crash.kills import Commit, Kill, Place
 from tests.crash.points import KINDS
+
+APART = 10
+"""Every tenth commit is killed at in the same episode."""
+
+EPISODES = 12
+"""Most in which kinds are looked for that were not killed at."""
 
 LOST = 1.0
 """With the power goes everything that is not synced."""
@@ -26,7 +33,7 @@ class Swept(Struct):
     Attributes:
         places: where nodes were killed, and how often.
         kills: how many were.
-        missed: commits that did not come again.
+        missed: commits that did not come again, not even in an episode of their own.
     """
 
     places: dict[Place, int] = field(default_factory=dict[Place, int])
@@ -47,41 +54,59 @@ class Swept(Struct):
 
 
 def whole(ground: Ground, mutant: str | None, tell: Callable[[str], None]) -> Swept:
-    """Kill at every commit of the workload, in an episode each. Raises Broken."""
+    """Kill right before and right after every commit of the workload, at many that lie apart in each episode. Raises Broken."""
     swept = Swept()
     commits = rehearsed(ground, mutant)
-    for number, (kind, nth) in enumerate(commits):
-        for kill in (
-            Kill(kind=kind, nth=nth),
-            Kill(kind=kind, nth=nth, after=True),
-            Kill(kind=kind, nth=nth, after=True, lost=LOST),
-        ):
-            try:
-                told = _episode(f"sweep {kind} {nth}", kills_of([kill]), mutant).run(ground)
-            except Broken as broken:
-                raise Broken([f"it was killed as {kill} says:", str(broken)], swept.kills + broken.kills) from None
-            swept.missed += not told.kills
-            swept.take(told)
-        if (number + 1) % 20 == 0:
-            tell(f"swept {number + 1:,} of {len(commits):,} commits, {swept.kills:,} kills")
-    return swept
+    apart = [commits[first::APART] for first in range(APART)]
+    for number, some in enumerate(apart):
+        missed = _sweep(ground, mutant, swept, some)
+        swept.missed += len([one for commit, after in missed for one in _sweep(ground, mutant, swept, [commit], sides=[after])])
+        tell(f"swept {number + 1} of {APART} parts of {len(commits):,} commits, {swept.kills:,} kills")
+    return each_kind(ground, mutant, swept)
 
 
-def rehearsed(ground: Ground, mutant: str | None) -> list[tuple[str, int]]:
-    """Return the commits of the workload."""
+def _sweep(
+    ground: Ground, mutant: str | None, swept: Swept, commits: list[Commit], sides: Sequence[bool] = (False, True)
+) -> list[tuple[Commit, bool]]:
+    """Kill at each of some commits, in an episode for each side; returns those that did not come, since kills before had changed the way."""
+    missed: list[tuple[Commit, bool]] = []
+    for after in sides:
+        told = _episode(f"sweep {commits[0]}", _at_each(commits, after), mutant).run(ground)
+        swept.take(told)
+        missed += [(commit, after) for commit in set(commits) - _reached(told)]
+    return missed
+
+
+def _at_each(commits: list[Commit], after: bool) -> Kills:
+    """Return a kill at each of some commits; of every second right after one the power goes too."""
+
+    def kill(told: Told) -> Kill:
+        left = frozenset(commits) - _reached(told)
+        return Kill(commits=left, after=after, lost=LOST if after and told.kills % 2 else None)
+
+    return kill
+
+
+def _reached(told: Told) -> set[Commit]:
+    return {(line["step"], kind, nth) for line in told.lines if "point" in line for kind, nth in line["point"].items()}
+
+
+def rehearsed(ground: Ground, mutant: str | None) -> list[Commit]:
+    """Return the commits of the workload, in order, each by its rarest kind."""
     told = _episode("rehearsal", kills_of([]), mutant, tells_all=True).run(ground)
-    commits: list[dict[str, int]] = [line["point"] for line in told.lines if "point" in line and not line["after"]]
-    often = {kind: sum(kind in commit for commit in commits) for commit in commits for kind in commit}
-    return [min(commit.items(), key=lambda one: often[one[0]]) for commit in commits]
+    lines = [
+        line for line in told.lines if "point" in line and not line["after"] and "heartbeat" not in line["point"]
+    ]  # comes by the clock
+    often = Counter(kind for line in lines for kind in line["point"])
+    return [(line["step"], *min(line["point"].items(), key=lambda one: often[one[0]])) for line in lines]
 
 
-def each_kind(ground: Ground, mutant: str | None = None, episodes: int = 12) -> Swept:
+def each_kind(ground: Ground, mutant: str | None = None, swept: Swept | None = None) -> Swept:
     """Kill right before and right after a commit of each kind, as soon as one comes whose place was not killed at. Raises Broken."""
-    swept = Swept()
-    for number in range(episodes):
-        swept.take(_episode(f"kinds {number}", _where_none_was(swept), mutant).run(ground))
-        if not swept.unreached:
-            break
+    swept = swept or Swept()
+    for number in range(EPISODES):
+        if swept.unreached:
+            swept.take(_episode(f"kinds {number}", _where_none_was(swept), mutant).run(ground))
     return swept
 
 

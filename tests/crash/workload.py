@@ -8,6 +8,8 @@ from typing import Any
 Step = dict[str, Any]
 
 SLOTS = 3
+SLOW = 0.005
+"""Seconds in which others may overtake one that is slow."""
 
 
 class Drawn:
@@ -87,7 +89,7 @@ class Drawn:
         if chance.random() < 0.3:
             spec["fetch"] = True
         if chance.random() < 0.15:
-            spec["slow"] = True
+            spec["slow"] = SLOW
         if chance.random() < 0.3:
             spec["source"] = f"s{chance.randrange(3)}"
         if depth and chance.random() < 0.45:

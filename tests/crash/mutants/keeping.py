@@ -6,6 +6,7 @@ from typing import Any
 
 from ropewalk.answers import interface
 from ropewalk.clock import Micros
+from ropewalk.dispatch.dispatcher import Dispatcher
 from ropewalk.service import membership
 from ropewalk.storage.interface import Fenced
 from ropewalk.storage.records import Enqueue
@@ -54,8 +55,8 @@ def nothing_is_synced() -> None:
 
 
 @mutant
-def the_epoch_is_not_looked_at() -> None:
-    """A settlement goes to whatever runs under the lease now."""
+def leases_that_were_lost_are_not_noticed() -> None:
+    """A settlement goes to whatever runs under the lease now, and the node does not end what it claims once more."""
     original = settling._HOLDER
 
     def holder(tx: Any, instance: str, _epoch: int, _execution: str) -> Any:
@@ -66,6 +67,7 @@ def the_epoch_is_not_looked_at() -> None:
         return InstanceState(*row[:count]), Running(*row[count:])
 
     put(settling, lease_holder=holder)
+    put(Dispatcher, _fence=lambda *_: None)
 
 
 @mutant
