@@ -97,8 +97,13 @@ def rehearsed(ground: Ground, mutant: str | None) -> list[Commit]:
     lines = [
         line for line in told.lines if "point" in line and not line["after"] and "heartbeat" not in line["point"]
     ]  # comes by the clock
-    often = Counter(kind for line in lines for kind in line["point"])
-    return [(line["step"], *min(line["point"].items(), key=lambda one: often[one[0]])) for line in lines]
+    often = Counter[str](kind for line in lines for kind in line["point"])
+    return [(line["step"], *_rarest(line["point"], often)) for line in lines]
+
+
+def _rarest(kinds: dict[str, int], often: Counter[str]) -> tuple[str, int]:
+    kind = min(kinds, key=lambda one: often[one])
+    return kind, kinds[kind]
 
 
 def each_kind(ground: Ground, mutant: str | None = None, swept: Swept | None = None) -> Swept:
