@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from ropewalk.dispatch.attempt import Attempt
+from ropewalk.dispatch.lines import Lines
 from ropewalk.recording.tape import Tape
 from ropewalk.storage.sqlite import recording, scheduling, storage
 from tests.crash.mutants.planting import mutant, put
@@ -15,7 +15,7 @@ from tests.crash.mutants.planting import mutant, put
 @mutant
 def log_lines_are_told_twice() -> None:
     """Lines that were stored while the attempt went on go along with its settlement too."""
-    put(Attempt, _take_logs=lambda self: list(self._logs))
+    put(Lines, take=lambda self: list(self._kept))
 
 
 @mutant
