@@ -131,6 +131,17 @@ async def test_what_waits_for_its_pace_counts_as_ready(paced: Scene) -> None:
     assert (await paced.storage.workload()).ready == 2
 
 
+async def test_a_timer_that_has_come_counts_while_it_waits_for_its_pace(paced: Scene) -> None:
+    await rested(paced)
+    await paced.after("i1", "later", 0.2)
+    for _ in range(3):
+        await paced.enqueue("i1")
+    await paced.run_all()
+    paced.clock.move(0.3)
+    assert await paced.nothing_to_claim()
+    assert (await paced.storage.workload()).ready == 1
+
+
 async def test_an_instances_pace_holds_up_no_other(paced: Scene) -> None:
     await rested(paced, "i1")
     await rested(paced, "i2")

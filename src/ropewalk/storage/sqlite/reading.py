@@ -176,8 +176,8 @@ class Reader:
 
     def workload(self, at: Micros) -> Workload:
         """How busy the database is."""
-        ready, due, running, backing_off = self._rows(_WORKLOAD, (at,))[0]
-        return Workload(ready=ready + due, running=running, backing_off=backing_off, next_wake=self.next_wake())
+        ready, due, paced, running, backing_off, next_wake = self._rows(_WORKLOAD, (at,))[0]
+        return Workload(ready=ready + due + paced, running=running, backing_off=backing_off, next_wake=next_wake)
 
     def execution(self, execution: str) -> Execution | None:
         """One execution."""
@@ -434,14 +434,17 @@ _INSTANCES: Final = f"""
     SELECT {INSTANCE} FROM instances i CROSS JOIN twists t ON t.id = i.twist WHERE {_THERE} ORDER BY i.created_at DESC, i.id
     """
 
-_NEXT_WAKE: Final = """
-    SELECT wake_at FROM instances INDEXED BY instances_wake WHERE wake_at IS NOT NULL ORDER BY wake_at LIMIT 1
-    """
+_NEXT_WAKE: Final = "SELECT wake_at FROM instances INDEXED BY instances_wake WHERE wake_at IS NOT NULL ORDER BY wake_at LIMIT 1"
 
 # Nothing of a suspended or failed instance runs, so it doesn't keep the database busy. What is ready is counted from its index alone, and
-# what rests is taken away: a node asks this often.
+# what rests is taken away: a node asks this often. Timers that have come and are not ready yet count once for each instance, also where it
+# waits for its pace. One statement, so that all of it is of one moment: what is claimed between two would be in neither.
 _RESTING: Final = "FROM instances i INDEXED BY instances_resting"
 _RESTS: Final = "(i.status IN ('failed', 'gone') OR i.suspension IS NOT NULL)"
+
+_HAS_READY: Final = (
+    "EXISTS (SELECT 1 FROM executions e INDEXED BY executions_ready WHERE e.instance = i.id AND e.seq IS NOT NULL)"
+)
 
 _WORKLOAD: Final = f"""
     SELECT
@@ -449,11 +452,12 @@ _WORKLOAD: Final = f"""
             - (SELECT count(*) {_RESTING} CROSS JOIN executions e INDEXED BY executions_ready ON e.instance = i.id
                 WHERE {_RESTS} AND e.seq IS NOT NULL),
         (SELECT count(*) FROM instances i INDEXED BY instances_wake
-            WHERE wake_at > 0 AND wake_at <= ?1 OR wake_at = 0 AND NOT EXISTS (
-                SELECT 1 FROM executions e INDEXED BY executions_ready WHERE e.instance = i.id AND e.seq IS NOT NULL)),
+            WHERE wake_at > 0 AND wake_at <= ?1 OR wake_at = 0 AND NOT {_HAS_READY}),
+        (SELECT count(*) FROM instances i INDEXED BY instances_paced WHERE wake_at = pace_at AND pace_at > ?1 AND NOT {_HAS_READY}),
         (SELECT count(*) FROM instances INDEXED BY instances_leased WHERE node IS NOT NULL),
         (SELECT count(*) FROM executions e INDEXED BY executions_retrying CROSS JOIN instances i ON i.id = e.instance
-            WHERE e.status = 'retrying' AND e.due > ?1 AND NOT {_RESTS})
+            WHERE e.status = 'retrying' AND e.due > ?1 AND NOT {_RESTS}),
+        ({_NEXT_WAKE})
     """
 
 _OF_INSTANCE: Final = "FROM executions e CROSS JOIN instances i ON i.id = e.instance"
