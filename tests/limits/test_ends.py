@@ -86,7 +86,7 @@ async def test_limits_hold_while_the_event_loop_stands_still(trial: Trial, limit
     await trial.runtime.start()
     await eventually(lambda: trial.runtime.logs(instance), "the method to begin")
     with held_up() as late:
-        time.sleep(1.5)  # in the event loop's own thread: it serves nobody meanwhile
+        time.sleep(1.5)  # what is tested: the event loop's thread stands still for longer than each limit
         execution = await trial.runtime.finish(queued)
     assert error_of(execution)[0] == {"cpu": "cpu_limit", "wall": "timeout", "memory": "memory_limit"}[limit]
     assert limit == "cpu" or wall(execution) < 1.5

@@ -11,20 +11,14 @@ import pytest
 import pytest_asyncio
 
 from ropewalk.recording.exchanges import Exchange, decode
-from ropewalk.sandbox.assessment import assess, has_door
-from ropewalk.sandbox.facts import gather_facts
 from tests.door.origin import PIECE, Origin, serving
 from tests.egress.origin import CERTIFICATES
+from tests.harness.door import needs_door
 from tests.harness.runtime import Runtime
 from tests.replay.playing import Played, play, written
 from tests.replay.reading import last_execution, last_record
 
-_FACTS = gather_facts()
-_NO_DOOR = next((one.detail for one in assess(_FACTS).findings if one.means == "door"), "")
-pytestmark = [
-    pytest.mark.asyncio(loop_scope="session"),
-    pytest.mark.skipif(not has_door(_FACTS), reason=f"RECORDING THE DOOR WAS NOT TESTED: {_NO_DOOR}"),
-]
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), needs_door]
 
 Opens = Callable[..., AbstractAsyncContextManager[Runtime]]
 

@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from ropewalk.sandbox.assessment import assess, has_door
-from ropewalk.sandbox.facts import gather_facts
 from tests.egress.origin import Origin, serving
 from tests.harness.commands import Cli
+from tests.harness.door import needs_door
 from tests.harness.runtime import Runtime
 from tests.replay.reading import last_execution
 
@@ -116,7 +115,7 @@ async def test_requests_are_listed_hop_by_hop(asking: Asking) -> None:
     assert f"{origin.url}/here" in told
 
 
-@pytest.mark.skipif(not has_door(gather_facts()), reason=f"THE DOOR WAS NOT TESTED: {assess(gather_facts()).findings}")
+@needs_door
 async def test_ordinary_clients_are_listed_too(asking: Asking) -> None:
     size = await asking.runtime.invoke(asking.instance, "by_door")
     (row,) = (await asking.shown("by_door"))["http_requests"]

@@ -7,19 +7,13 @@ from urllib.parse import quote
 
 import pytest
 
-from ropewalk.sandbox.assessment import assess, has_door
-from ropewalk.sandbox.facts import gather_facts
 from ropewalk.storage.records import LogQuery
 from tests.egress.origin import Connection
+from tests.harness.door import needs_door
 from tests.replay.reading import last_execution, last_record
 from tests.secrets.kept import PIN, TOKEN, Kept
 
-_FACTS = gather_facts()
-_NO_DOOR = next((one.detail for one in assess(_FACTS).findings if one.means == "door"), "")
-pytestmark = [
-    pytest.mark.asyncio(loop_scope="session"),
-    pytest.mark.skipif(not has_door(_FACTS), reason=f"SECRETS AT THE DOOR WERE NOT TESTED: {_NO_DOOR}"),
-]
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), needs_door]
 
 
 async def test_the_server_sees_it_where_it_is_for_and_nowhere_else(kept: Kept) -> None:
