@@ -19,7 +19,7 @@ from typing import Final, NoReturn
 
 from ropewalk.guest import kernel
 from ropewalk.wire.control import HELLO
-from ropewalk.wire.plan import CONTROL_FD, DOOR_PORT, Bind, Empty, Link, MountStep, Plan, Text, decode_plan
+from ropewalk.wire.plan import CONTROL_FD, DOOR_PORT, SELF_FD, Bind, Empty, Link, MountStep, Plan, Text, decode_plan
 
 _OLD: Final = "/.host"
 _STAGE: Final = "/tmp"  # noqa: S108 — a place to mount on, that every host has; nothing is written to the host's own
@@ -61,11 +61,12 @@ def _be_first(plan: Plan, ready: int) -> NoReturn:
             os._exit(1)  # the other side has said why
         os.setsid()
         _say_hello(plan)
+        os.dup2(os.open("/proc/self", os.O_PATH | os.O_DIRECTORY), SELF_FD)  # while there is a /proc
         if plan.namespaces:
             _settle_in(plan)
         os.umask(0o077)
         os.set_inheritable(CONTROL_FD, True)
-        kernel.close_from(CONTROL_FD + 1)
+        kernel.close_from(SELF_FD + 1)
         os.execve(plan.program[0], plan.program, plan.environment)  # noqa: S606 — there is no shell in the sandbox
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""

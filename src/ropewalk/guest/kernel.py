@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
+import mmap
 import os
 import socket
 import stat
@@ -36,6 +37,9 @@ NETLINK_SOCK_DIAG: Final = 4
 _SIOCGIFFLAGS: Final = 0x8913
 _SIOCSIFFLAGS: Final = 0x8914
 _IFF_UP: Final = 0x1
+
+MAP_FIXED: Final = 0x10
+_MADV_COLLAPSE: Final = 25
 
 _AT_FDCWD: Final = -100
 _AT_RECURSIVE: Final = 0x8000
@@ -71,6 +75,9 @@ _libc: Final = ctypes.PyDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 _libc.syscall.argtypes = [ctypes.c_long] * 6
 _libc.dlopen.restype = ctypes.c_void_p
+_libc.mmap.restype = ctypes.c_void_p
+_libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+_libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 _libc.prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
 
 
@@ -139,6 +146,17 @@ def protect(start: int, length: int, protection: int) -> None:
     """Say what may be done with a range of memory, in whole pages, as PROT_ bits."""
     address, size = ctypes.c_void_p(start), ctypes.c_size_t(length)
     _checked(_libc.mprotect(address, size, protection), f"protect {length:,} bytes")
+
+
+def show(file: int, start: int, length: int) -> None:
+    """Map so much of `file` at `start`, in place of what is there, to be read and written by all who map it so."""
+    found = _libc.mmap(start, length, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_SHARED | MAP_FIXED, file, 0)
+    _checked(0 if found == start else -1, f"map {length:,} bytes of a file")
+
+
+def make_large(start: int, length: int) -> None:
+    """Have large pages in place of the small ones that are mapped there, where the file's pages are."""
+    _checked(_libc.madvise(start, length, _MADV_COLLAPSE), f"make {length:,} bytes of large pages")
 
 
 # ── Network ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────

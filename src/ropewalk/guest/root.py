@@ -23,9 +23,9 @@ from typing import Final, NoReturn
 
 import msgspec
 
-from ropewalk.guest import kernel, libraries, zygote
+from ropewalk.guest import image, kernel, libraries, zygote
 from ropewalk.wire.control import CONTROL_LIMIT, Exit, Exits, Ready, RootCommand, RootReport, Spawn, Spawned, Sweep
-from ropewalk.wire.plan import CONTROL_FD, QUEUE_FD, Confinement, decode_plan
+from ropewalk.wire.plan import CONTROL_FD, QUEUE_FD, SELF_FD, Confinement, decode_plan
 
 COMMON_MODULES: Final = """
 asyncio base64 bisect calendar collections.abc colorsys contextvars copy csv ctypes dataclasses datetime decimal difflib
@@ -66,9 +66,11 @@ def main() -> NoReturn:
         plan = decode_plan(text.read())
     os.environ.pop("PYTHONHASHSEED", None)  # Python has it, and nobody else is to
     os.dup2(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC), 0)
-    kernel.close_from(CONTROL_FD + 1)
+    kernel.close_from(SELF_FD + 1)
     warm()
     libraries.join()
+    image.move_to_file(SELF_FD)
+    os.close(SELF_FD)
     supervisor = Supervisor(socket.socket(fileno=CONTROL_FD), plan.confinement, plan.networked or plan.confinement)
     supervisor.serve()
     # All that runs here. The first of a pid namespace is spared, and takes the others along as it ends.

@@ -17,6 +17,9 @@ CONTROL_FD: Final = 3
 QUEUE_FD: Final = 4
 """The descriptor of the socket by which the host gives the processes that a version zygote forks their connections."""
 
+SELF_FD: Final = 4
+"""The descriptor of the root zygote's own folder in the host's /proc, until it has read there what memory it has."""
+
 BUNDLES: Final = "/bundles"
 """Where the root zygote sees every bundle, by its name."""
 

@@ -1,0 +1,158 @@
+"""Moves what this process has in memory to large pages of a file in memory, of which it and its forks then have private views.
+
+A fork copies an entry of the page tables for every page that its parent has written, one by one, and an exit takes each back: some five
+thousand in an interpreter with all that twists import. What was only read it copies no entry of, so that each process has to find the code
+that it runs, sixteen pages at a time. Entries of one large page are copied and taken back together, code and data alike. What a process writes is its own,
+as before: the page is copied first. Nobody keeps the file open, and it is sealed.
+
+Whatever Python does changes its memory, so it cannot copy that and then show the copy in its place: what changed in between would be lost.
+The C library does it instead, call after call, each in a context of its own that hands over to the next (`makecontext(3)`), while Python
+waits for the whole chain as for one call. Where there are no contexts (musl), or no large pages, everything stays as it was.
+
+Before: `libraries`, which has joined what is alike, so that there are few areas. After: the forks of `root`. What they write, and what a version
+imports on top, is theirs as it ever was.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import mmap
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+from ropewalk.guest import kernel
+
+_LEAST: Final = 64 * 1024
+"""Bytes from which on an area is worth it: the many small ones hold a few pages each."""
+
+_LARGE_PAGE: Final = 2 * 1024 * 1024
+
+_PLACE: Final = 16 * 1024
+"""Bytes for a context (a `ucontext_t`, less than a third of that everywhere) and, in their second half, its stack."""
+
+_TRIES: Final = 5
+"""How often it is begun anew: to prepare it takes memory, which may come from an area that was to be moved as it was."""
+
+_READ_WRITE: Final = mmap.PROT_READ | mmap.PROT_WRITE
+_CODE: Final = mmap.PROT_READ | mmap.PROT_EXEC
+_PROTECTIONS: Final = {b"rw-p": _READ_WRITE, b"r-xp": _CODE}
+_KERNELS_OWN: Final = (b"[stack]", b"[vdso]", b"[vsyscall]")
+_SEALS: Final = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+
+Call = tuple[Any, Sequence[int]]
+"""A function of the C library, and what it is given."""
+
+
+class _Context(ctypes.Structure):
+    """The beginning of `ucontext_t` (<ucontext.h>): who comes next, and the stack."""
+
+    _fields_ = (
+        ("flags", ctypes.c_ulong),
+        ("successor", ctypes.c_void_p),
+        ("stack", ctypes.c_void_p),
+        ("stack_flags", ctypes.c_int),
+        ("stack_size", ctypes.c_size_t),
+    )
+
+
+class Area(NamedTuple):
+    """So many bytes of memory from `start`, in whole pages, what may be done with them, and the place in the file that they go to."""
+
+    start: int
+    length: int
+    protection: int
+    place: int
+
+
+def move_to_file(process: int) -> bool:
+    """Move the memory of this process, whose folder in /proc is open as `process`. It has one thread.
+
+    Returns:
+        Whether it was moved. Where the system has no means for that it stays where it is, and forks cost more.
+    """
+    try:
+        return any(_moved(process) for _ in range(_TRIES))
+    except (OSError, AttributeError):  # no file in memory, no room, no large pages; or no contexts
+        return False
+
+
+def _moved(process: int) -> bool:
+    areas = _areas(process)
+    size = _whole(areas[-1].place + areas[-1].length)
+    places = (2 * len(areas) + 1) * _PLACE
+    file = os.memfd_create("ropewalk-image", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        os.ftruncate(file, size)
+        with mmap.mmap(-1, places + _LARGE_PAGE + size) as room:  # for the contexts, and behind them for a view of the file
+            first = ctypes.addressof(ctypes.c_char.from_buffer(room))
+            view = _whole(first + places)
+            kernel.show(file, view, size)
+            ctypes.memset(view, 0xFF, size)  # only pages that are there can be made large
+            kernel.make_large(view, size)
+            _chain(first, list(_calls(areas, file, view)))
+            if _areas(process) != areas:
+                return False
+            _run(first)
+        fcntl.fcntl(file, fcntl.F_ADD_SEALS, _SEALS)
+    finally:
+        os.close(file)
+    for area in areas:
+        _write_to(area)
+    return True
+
+
+def _areas(process: int) -> list[Area]:
+    """Read which areas are private, and hold code or what can be written, but for the stack, which all this runs on."""
+    areas: list[Area] = []
+    place = 0
+    with open(os.open("maps", os.O_RDONLY | os.O_CLOEXEC, dir_fd=process), "rb") as maps:
+        for line in maps:
+            bounds, access, *_, last = line.split()
+            start, end = (int(bound, 16) for bound in bounds.split(b"-"))
+            if access in _PROTECTIONS and end - start >= _LEAST and last not in _KERNELS_OWN:
+                areas.append(Area(start, end - start, _PROTECTIONS[access], place))
+                place += end - start
+    return areas
+
+
+def _calls(areas: Sequence[Area], file: int, view: int) -> Iterator[Call]:
+    """Say what is to be called: to copy all areas, and to show the copy of each where it was copied from."""
+    libc = ctypes.CDLL(None)
+    for area in areas:
+        yield libc.memcpy, (view + area.place, area.start, area.length)
+    for area in areas:
+        kind = mmap.MAP_PRIVATE | kernel.MAP_FIXED
+        yield libc.mmap, (area.start, area.length, area.protection, kind, file, area.place)
+
+
+def _chain(first: int, calls: Sequence[Call]) -> None:
+    """Make a context for each call, behind the place at `first` which is for who begins the chain and goes on after it."""
+    libc = ctypes.CDLL(None)
+    for number, (function, arguments) in enumerate(calls, 1):
+        place = first + number * _PLACE
+        libc.getcontext(ctypes.c_void_p(place))
+        context = _Context.from_address(place)
+        context.successor = first if number == len(calls) else place + _PLACE
+        context.stack, context.stack_size = place + _PLACE // 2, _PLACE // 2
+        address = ctypes.cast(function, ctypes.c_void_p)
+        libc.makecontext(ctypes.c_void_p(place), address, len(arguments), *map(ctypes.c_size_t, arguments))
+
+
+def _run(first: int) -> None:
+    """Run the chain that was made, and come back."""
+    ctypes.PyDLL(None).swapcontext(ctypes.c_void_p(first), ctypes.c_void_p(first + _PLACE))
+
+
+def _write_to(area: Area) -> None:
+    """Write what is there already: a fork copies entries of an area only once something in it has been written."""
+    kernel.protect(area.start, area.length, area.protection | mmap.PROT_WRITE)
+    last = ctypes.c_ubyte.from_address(area.start + area.length - 1)
+    last.value = int(last.value)
+    kernel.protect(area.start, area.length, area.protection)
+
+
+def _whole(length: int) -> int:
+    """Return `length` as a number of large pages, in bytes."""
+    return (length + _LARGE_PAGE - 1) & -_LARGE_PAGE
