@@ -117,4 +117,5 @@ async def test_what_was_used_is_told(bench: Bench) -> None:
 async def test_what_a_crashed_process_used_is_told(bench: Bench) -> None:
     attempt = await bench.begin(bench.twist("import os; held = b'x' * (20 << 20); os._exit(3)"))
     assert (await attempt.ended()).code == 3
-    assert 20 * MIB <= attempt.process.usage().memory_peak < 28 * MIB
+    # The kernel counts what is resident for each CPU, and adds up now and then: some dozens of pages may be missing.
+    assert 19.5 * MIB <= attempt.process.usage().memory_peak < 24 * MIB

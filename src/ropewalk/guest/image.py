@@ -24,7 +24,7 @@ from typing import Any, Final, NamedTuple
 
 from ropewalk.guest import kernel
 
-_LEAST: Final = 64 * 1024
+_LEAST: Final = 16 * 1024
 """Bytes from which on an area is worth it: the many small ones hold a few pages each."""
 
 _LARGE_PAGE: Final = 2 * 1024 * 1024

@@ -21,13 +21,15 @@ from typing import Final, NoReturn
 
 import msgspec
 
-from ropewalk.guest import door, kernel, threads
+from ropewalk.guest import door, kernel, pools, threads
 from ropewalk.wire.control import CONTROL_LIMIT, FORK, FORK_AHEAD, HELLO, Import, ImportFailed, Spawn, ZygoteReport
 from ropewalk.wire.plan import BUNDLE, BUNDLES, CONTROL_FD, PACKAGES, QUEUE_FD, TWIST, Confinement
 
 _FORK_FLAGS: Final = kernel.CLONE_PARENT | kernel.CLONE_CHILD_SETTID | kernel.CLONE_CHILD_CLEARTID
 _ANCILLARY: Final = socket.CMSG_SPACE(struct.calcsize("i"))
 _DESCRIPTOR: Final = struct.Struct("i")
+
+_filled: Final[list[bytes]] = []
 
 Attempt = Callable[[bool], NoReturn]
 Prepare = Callable[[int, Import, str], tuple[Attempt | None, ZygoteReport]]
@@ -105,6 +107,7 @@ def _import(control: socket.socket, folder: str, confinement: Confinement) -> At
     prepare: Prepare = importlib.import_module("ropewalk.guest.attempt").prepare
     attempt, report = prepare(CONTROL_FD, request, folder)
     settle_heap()
+    _filled.extend(pools.begin_new_ones())
     packet = msgspec.msgpack.encode(report)
     if len(packet) > CONTROL_LIMIT:
         problem = (
