@@ -40,6 +40,7 @@ _IFF_UP: Final = 0x1
 
 MAP_FIXED: Final = 0x10
 _MADV_COLLAPSE: Final = 25
+_ATTEMPTS: Final = 100
 
 _AT_FDCWD: Final = -100
 _AT_RECURSIVE: Final = 0x8000
@@ -156,7 +157,12 @@ def show(file: int, start: int, length: int) -> None:
 
 def make_large(start: int, length: int) -> None:
     """Have large pages in place of the small ones that are mapped there, where the file's pages are."""
-    _checked(_libc.madvise(start, length, _MADV_COLLAPSE), f"make {length:,} bytes of large pages")
+    for _ in range(_ATTEMPTS):
+        if not _libc.madvise(start, length, _MADV_COLLAPSE):
+            return
+        if ctypes.get_errno() != errno.EAGAIN:  # else a page was in somebody's hands for a moment
+            break
+    _checked(-1, f"make {length:,} bytes of large pages")
 
 
 # ── Network ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
