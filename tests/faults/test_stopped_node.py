@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+from collections.abc import Iterator
 
 from tests.faults.books import close_books, open_books, progress
 from tests.harness.checks import assert_idle, one, rows
-from tests.harness.commands import Cli
+from tests.harness.commands import Begun, Cli, Serving
 from tests.harness.waiting import until
 from tests.harness.web import Web
 
 
-def test_a_running_execution_finishes_and_the_node_ends_with_0(cli: Cli, web: Web) -> None:
-    web.hold(together=2)
+@contextlib.contextmanager
+def told_to_stop(cli: Cli, web: Web, together: int) -> Iterator[tuple[Serving, Begun]]:
+    """Serve, with an execution in the middle of a request that is answered once there are so many, and tell the node to stop."""
+    web.hold(together=together)
     (instance,) = open_books(cli, web, 1)
     web.finish()
     with cli.serving() as node:
@@ -20,6 +24,11 @@ def test_a_running_execution_finishes_and_the_node_ends_with_0(cli: Cli, web: We
         until(lambda: web.asked("/one/a"), "the execution to be in the middle of its request")
         node.signal(signal.SIGTERM)
         until(lambda: "stopping" in cli.log_tail(), "the node to have heard")
+        yield node, invoke
+
+
+def test_a_running_execution_finishes_and_the_node_ends_with_0(cli: Cli, web: Web) -> None:
+    with told_to_stop(cli, web, together=2) as (node, invoke):
         assert node.lives
         web.visit("/one/b")
         assert node.wait() == 0
@@ -40,14 +49,7 @@ def test_what_waits_is_left_for_the_next_node(cli: Cli, web: Web) -> None:
 
 
 def test_a_second_sigterm_ends_it_at_once_and_the_execution_runs_again(cli: Cli, web: Web) -> None:
-    web.hold(together=100)
-    (instance,) = open_books(cli, web, 1)
-    web.finish()
-    with cli.serving() as node:
-        invoke = cli.begin("invoke", instance, "meet", "--args", '["a"]', "--json")
-        until(lambda: web.asked("/one/a"), "the execution to be in the middle of its request")
-        node.signal(signal.SIGTERM)
-        until(lambda: "stopping" in cli.log_tail(), "the node to have heard")
+    with told_to_stop(cli, web, together=100) as (node, invoke):
         node.signal(signal.SIGTERM)
         assert node.wait() == 128 + signal.SIGTERM
     web.hold(together=1)
