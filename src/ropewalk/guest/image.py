@@ -1,16 +1,16 @@
 """Moves what this process has in memory to large pages of a file in memory, of which it and its forks then have private views.
 
 A fork copies an entry of the page tables for every page that its parent has written, one by one, and an exit takes each back: some five
-thousand in an interpreter with all that twists import. What was only read it copies no entry of, so that each process has to find the code
-that it runs, sixteen pages at a time. Entries of one large page are copied and taken back together, code and data alike. What a process writes is its own,
-as before: the page is copied first. Nobody keeps the file open, and it is sealed.
+thousand in an interpreter with all that twists import. Of what was only read it copies none, so that each process has to find the code that
+it runs anew, sixteen pages at a time. Entries of one large page are copied and taken back together, code and data alike. What a process
+writes is its own, as before: the page is copied first. Nobody keeps the file open, and it is sealed.
 
 Whatever Python does changes its memory, so it cannot copy that and then show the copy in its place: what changed in between would be lost.
 The C library does it instead, call after call, each in a context of its own that hands over to the next (`makecontext(3)`), while Python
 waits for the whole chain as for one call. Where there are no contexts (musl), or no large pages, everything stays as it was.
 
-Before: `libraries`, which has joined what is alike, so that there are few areas. After: the forks of `root`. What they write, and what a version
-imports on top, is theirs as it ever was.
+Before: `libraries`, which has joined what is alike, so that there are few areas. After: the forks of `root`. What they write, and what a
+version imports on top, is theirs as it ever was.
 """
 
 from __future__ import annotations

@@ -20,13 +20,15 @@ _MOST: Final = 16
 """Pools of a size that are filled at the most: where Python keeps its objects in another way, this ends too."""
 
 
-def begin_new_ones() -> list[bytes]:
-    """Fill what is free in pools that are in use. Returns what has to be kept for as long as they are to stay full."""
-    kept: list[bytes] = []
+_kept: Final[list[bytes]] = []
+
+
+def begin_new_ones() -> int:
+    """Fill what is free in pools that are in use, for as long as this process and its forks live. Returns how many blocks that took."""
     for size in _SIZES:
         for _ in range(_MOST * _POOL // size):
             block = bytes(bytearray(size - _BYTES))  # not of a constant: of some there is only one
-            kept.append(block)
+            _kept.append(block)
             if id(block) % _POOL == _HEADER:
                 break
-    return kept
+    return len(_kept)

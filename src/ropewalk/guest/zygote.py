@@ -29,8 +29,6 @@ _FORK_FLAGS: Final = kernel.CLONE_PARENT | kernel.CLONE_CHILD_SETTID | kernel.CL
 _ANCILLARY: Final = socket.CMSG_SPACE(struct.calcsize("i"))
 _DESCRIPTOR: Final = struct.Struct("i")
 
-_filled: Final[list[bytes]] = []
-
 Attempt = Callable[[bool], NoReturn]
 Prepare = Callable[[int, Import, str], tuple[Attempt | None, ZygoteReport]]
 
@@ -107,7 +105,7 @@ def _import(control: socket.socket, folder: str, confinement: Confinement) -> At
     prepare: Prepare = importlib.import_module("ropewalk.guest.attempt").prepare
     attempt, report = prepare(CONTROL_FD, request, folder)
     settle_heap()
-    _filled.extend(pools.begin_new_ones())
+    pools.begin_new_ones()
     packet = msgspec.msgpack.encode(report)
     if len(packet) > CONTROL_LIMIT:
         problem = (
