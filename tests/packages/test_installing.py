@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 import textwrap
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 
 from ropewalk.service.bundles import BundleError
@@ -293,6 +296,45 @@ async def test_a_damaged_package_is_laid_out_again(walk: Runtime, index: Index) 
     file.write_text("VERSION = 666")
     await walk.service.materialise(digest)
     assert file.read_text() == "VERSION = 1"
+
+
+@pytest.mark.parametrize("lost", ["packages", "all"])
+async def test_files_that_got_lost_are_there_again_once_the_same_is_deployed(walk: Runtime, index: Index, lost: str) -> None:
+    index.add("alpha", "1.0", {"alpha.py": "import beta\nVERSION = beta.VERSION"}, requires=["beta"])
+    index.add("beta", "2.5", {"beta.py": "VERSION = '2.5'", "beta/more.py": "def more(): return 'more'"})
+    instance = await walk.run(source("alpha"))
+    digest = await bundle(walk, "uses")
+    await walk.deploy(source("alpha", cls="Other"))
+    await lose(walk, digest if lost == "packages" else "")
+    for _ in range(2):  # the second finds nothing lost
+        again = await deploy(walk, "alpha")
+        assert (again.get("unchanged"), again.get("version")) == (True, 1)
+    await walk.service.materialise(digest)
+    assert await walk.invoke(instance, "version") == "2.5"
+
+
+async def test_files_that_got_lost_are_never_others(walk: Runtime, index: Index) -> None:
+    index.add("alpha", "1.0", {"alpha.py": "VERSION = 1"})
+    await deploy(walk, "alpha")
+    await lose(walk, await bundle(walk, "uses"))
+    index.files.clear()
+    index.add("alpha", "1.0", {"alpha.py": "VERSION = 'of somebody else'"})
+    with pytest.raises(
+        BundleError, match=r"the files of alpha 1\.0 got lost, and alpha-.*\.whl cannot be had as it was: .*--upgrade"
+    ):
+        await deploy(walk, "alpha")
+    assert (await deploy(walk, "alpha", upgrade_packages=True)).get("version") == 2
+
+
+async def lose(walk: Runtime, kept: str) -> None:
+    """Lose all files but those of one bundle, in the database and where they are laid out."""
+    with contextlib.closing(apsw.Connection(str(walk.database))) as connection:
+        connection.execute("DELETE FROM bundle_files WHERE bundle != ?", (kept,))
+    for folder in walk.service.settings.bundles_directory.iterdir():
+        for inner in (folder, *folder.rglob("*")):
+            if inner.is_dir():
+                inner.chmod(0o700)
+        shutil.rmtree(folder)
 
 
 # ── What is refused ───────────────────────────────────────────────────────────────────────────────────────────────────────────

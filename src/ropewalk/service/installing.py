@@ -39,12 +39,32 @@ class Installer(Struct, frozen=True, kw_only=True):
         """
         if not packed.requirements:
             return packed, {}
+        stored = await self.storage.bundles()
         if lock is not None:
-            return packed.locked(lock), {}
+            return packed.locked(lock), await self._restored(
+                [package for package in lock.packages if package.files not in stored]
+            )
         wheels = await fetch(packed.requirements, self.settings, self.tell)
-        known = {package.sha256: package for one in (await _locks(self.storage)).values() for package in one.packages}
+        locks = (await _locks(self.storage)).values()
+        known = {package.sha256: package for one in locks for package in one.packages if package.files in stored}
         made = [await self._package(wheel, known.get(wheel.sha256)) for wheel in wheels]
         return packed.locked(_lock(packed.requirements, made)), {package.files: files for package, files in made}
+
+    async def _restored(self, lost: list[Package]) -> Trees:
+        """Return the files of packages that are stored no more, from the very wheels that they came from."""
+        trees: dict[str, Mapping[str, bytes]] = {}
+        pinned = tuple(f"{package.name}=={package.version}" for package in lost)
+        wheels = {wheel.sha256: wheel for wheel in await fetch(pinned, self.settings, self.tell)} if lost else {}
+        for package in lost:
+            wheel = wheels.get(package.sha256)
+            made = None if wheel is None else await self._package(wheel, None)
+            if made is None or made[0] != package:
+                raise BundleError(
+                    f"the files of {package.name} {package.version} got lost, and {package.wheel} cannot be had as it was: "
+                    "deploy with --upgrade-packages"
+                )
+            trees[package.files] = made[1]
+        return trees
 
     async def _package(self, wheel: Wheel, known: Package | None) -> tuple[Package, Mapping[str, bytes]]:
         if known is not None:
@@ -82,11 +102,14 @@ async def fitting_locks(storage: Storage, packed: Packed) -> dict[str, Lock]:
 
 
 async def _locks(storage: Storage) -> dict[str, Lock]:
-    """Return the locks of latest versions that hold on this machine, by the twist's name."""
+    """Return the locks of latest versions that hold on this machine, by the twist's name; a version whose files got lost has none."""
     found: dict[str, Lock] = {}
+    stored = await storage.bundles()
     for twist in await storage.twists():
         version = await storage.version(twist.id)
-        lock = None if version is None else packages.lock_of(await storage.bundle(version.bundle))
+        if version is None or version.bundle not in stored:
+            continue
+        lock = packages.lock_of(await storage.bundle(version.bundle))
         if lock is not None and (lock.python, lock.platform) == machine():
             found[twist.name] = lock
     return found

@@ -105,7 +105,8 @@ class Releases(Database):
         )
         if latest is not None and latest.bundle == built.digest and latest.manifest == manifest:
             if not dry_run:
-                await self.storage.keep_bundle(built.digest, built.files)  # files that got lost are there again
+                for digest, files in {built.digest: built.files, **trees}.items():
+                    await self.storage.keep_bundle(digest, files)  # files that got lost are there again
                 await self.roll_out(tell)  # what a deploy of it that was killed has left
             return {**result, "version": latest.number, "unchanged": True}
         broken = [] if latest is None else await breakages(self.storage, latest.twist, manifest, self.chosen, tell)
