@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import closing
+
+import apsw
 import pytest
 
 from tests.cli.calling import Ropewalk
@@ -36,3 +40,18 @@ def test_rotating_by_command(ropewalk: Ropewalk) -> None:
     done = ropewalk("key", "show")
     assert done.code == 1
     assert "ropewalk.db-key is gone: restore that file" in done.err
+
+
+def test_keys_that_do_not_open_are_named_and_the_others_rotated(ropewalk: Ropewalk) -> None:
+    ropewalk("priority", "create", "Work")
+    first = ropewalk.json("key", "rotate")
+    with closing(apsw.Connection(str(ropewalk.folder / "ropewalk.db"))) as connection:
+        connection.execute("INSERT INTO data_keys (instance, master, wrapped) VALUES ('i1', ?, x'00')", (first["key"],))
+    done = ropewalk("key", "rotate", "--json")
+    assert done.code == 1
+    said = json.loads(done.out)
+    assert (said["error"]["type"], said["rewrapped"], list(said["unopened"])) == ("Tampered", 0, ["i1"])
+    assert ropewalk.json("key", "show")["key"] == said["key"] != first["key"]
+    done = ropewalk("key", "rotate")
+    assert (done.code, done.out) == (1, "")
+    assert "the key does not open, and stays as it is (i1: " in done.err

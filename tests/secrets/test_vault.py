@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import closing
+from pathlib import Path
 
+import apsw
 import pytest
 
 from ropewalk.storage.interface import DoesNotApply, UnknownInstance
@@ -172,6 +175,25 @@ async def test_a_rotation_that_was_broken_off_is_ended_by_the_next(
     assert (ended.rewrapped, ended.removed, len(masters.texts())) == (1, 1, 1)
     for number in range(3, 8):
         await Vault(scene.storage, Masters((), masters.file)).sealer(f"i{number}")
+
+
+async def test_one_that_is_damaged_does_not_keep_the_others_under_the_old_key(
+    scene: Scene, masters: Masters, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vault = Vault(scene.storage, masters)
+    await scene.active("i3")
+    sealed = {name: (await vault.sealer(name)).seal(b"a token") for name in ("i1", "i2", "i3")}
+    with closing(apsw.Connection(str(tmp_path / "ropewalk.db"))) as connection:
+        connection.execute("UPDATE data_keys SET wrapped = substr(wrapped, 1, 40) WHERE instance = 'i2'")
+    monkeypatch.setattr("ropewalk.vault.rotation._AT_ONCE", 1)
+    rotated = await rotate(scene.storage, Masters((), masters.file))
+    assert (rotated.rewrapped, list(rotated.unopened), rotated.removed) == (2, ["i2"], 1)
+    assert "i2" in rotated.unopened["i2"]
+    fresh = Vault(scene.storage, Masters((), masters.file))
+    assert [(await fresh.sealer(name)).open(sealed[name]) for name in ("i1", "i3")] == [b"a token"] * 2
+    again = await rotate(scene.storage, Masters((), masters.file))
+    assert (again.previous, again.rewrapped, list(again.unopened)) == (rotated.key, 2, ["i2"])
+    assert again.key != rotated.key
 
 
 async def test_a_key_that_another_master_wrapped_is_not_kept(scene: Scene, masters: Masters) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from ropewalk.cli.common.command import Command, Group
+from ropewalk.cli.common.failures import Failed
 from ropewalk.cli.common.output import say, show
 from ropewalk.cli.common.state import State, pass_state
 
@@ -65,6 +66,14 @@ def rotate(state: State) -> None:
     What is sealed itself stays as it is: only the keys to it are sealed anew.
     """
     shape = state.run(lambda: _rotate(state))
+    if unopened := shape["unopened"]:
+        left = "; ".join(f"{instance}: {why}" for instance, why in unopened.items())
+        raise Failed(
+            "Tampered",
+            f"key {shape['key']} is in force and {shape['rewrapped']:,} keys were sealed with it, but of some instances the key does not open, "
+            f"and stays as it is ({left}): `ropewalk doctor` says what can be done",
+            document=shape,
+        )
     show(state, shape, lambda: click.echo(f"Key {shape['key']} is in force: {shape['rewrapped']:,} keys were sealed with it."))
     if shape["removed"]:
         say("The old key was removed from the file. Backups of the database from before need it still.")

@@ -8,7 +8,7 @@ another one wrapped, so that none is left behind by a process that has not heard
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
@@ -16,7 +16,7 @@ from msgspec import Struct
 from ropewalk.storage.interface import DoesNotApply
 from ropewalk.storage.records import DataKey
 from ropewalk.vault.ciphers import unwrap, wrap
-from ropewalk.vault.errors import KeyRefused
+from ropewalk.vault.errors import KeyMissing, KeyRefused, Tampered
 from ropewalk.vault.masters import MasterKey, Masters
 
 if TYPE_CHECKING:
@@ -26,11 +26,20 @@ _AT_ONCE: Final = 200
 
 
 class Rotated(Struct, frozen=True, kw_only=True):
-    """What a rotation did: the key in force now and before, data keys wrapped anew, old keys that left the file."""
+    """What a rotation did.
+
+    Attributes:
+        key: the id of the key in force now.
+        previous: of the one before.
+        rewrapped: how many data keys were wrapped anew.
+        unopened: data keys that no key at hand opens, by their instances, and why: they stay as they are.
+        removed: how many old keys left the file.
+    """
 
     key: str
     previous: str | None
     rewrapped: int
+    unopened: dict[str, str]
     removed: int
 
 
@@ -43,7 +52,7 @@ async def rotate(storage: Storage, masters: Masters, progress: Callable[[int], N
         progress: told how many data keys are done, again and again.
 
     Raises:
-        KeyMissing: a key that data keys are wrapped by is not at hand.
+        KeyMissing: the key in force is not at hand.
         KeyRefused: the setting has no newer key than the one in force, the file cannot be used, or another rotation is at it.
     """
     with masters.alone():
@@ -55,7 +64,7 @@ async def is_unfinished(storage: Storage, masters: Masters) -> bool:
     in_force = await storage.master_key()
     if in_force is None:
         return False
-    begun = bool(await storage.data_keys(other_than=in_force, limit=1)) or (masters.in_file and len(masters.texts()) > 1)
+    begun = await _has_begun(storage, masters, in_force) or (masters.in_file and len(masters.texts()) > 1)
     return begun and not masters.are_changing
 
 
@@ -67,17 +76,30 @@ async def _rotate(storage: Storage, masters: Masters, progress: Callable[[int], 
     if await storage.adopt_master_key(new.id, instead_of=before) != new.id:
         raise DoesNotApply("another master key has come into force meanwhile: see `ropewalk key show`")
     rewrapped = 0
-    while waiting := await storage.data_keys(other_than=new.id, limit=_AT_ONCE):
-        await storage.rewrap([(old, _rewrapped(old, masters, new)) for old in waiting])
-        rewrapped += len(waiting)
+    unopened: dict[str, str] = {}
+    while waiting := await _waiting(storage, new, unopened):
+        changed: list[tuple[DataKey, DataKey]] = []
+        for old in waiting:
+            try:
+                changed.append((old, _rewrapped(old, masters, new)))
+            except (KeyMissing, Tampered) as error:  # one that is damaged is not to keep the others under an old key
+                unopened[old.instance] = str(error)
+        await storage.rewrap(changed)
+        rewrapped += len(changed)
         progress(rewrapped)
     removed = masters.keep_only(new.id) if masters.in_file else 0
-    return Rotated(key=new.id, previous=before, rewrapped=rewrapped, removed=removed)
+    return Rotated(key=new.id, previous=before, rewrapped=rewrapped, unopened=unopened, removed=removed)
+
+
+async def _waiting(storage: Storage, new: MasterKey, unopened: Collection[str]) -> list[DataKey]:
+    """Return some data keys that another master key wraps, and of which it is not known that they do not open."""
+    some = await storage.data_keys(other_than=new.id, limit=_AT_ONCE + len(unopened))
+    return [old for old in some if old.instance not in unopened]
 
 
 async def _new_master(storage: Storage, masters: Masters, in_force: str | None) -> MasterKey:
     first = masters.first()
-    unfinished = bool(in_force and await storage.data_keys(other_than=in_force, limit=1))
+    unfinished = in_force is not None and await _has_begun(storage, masters, in_force)
     if first.id != in_force or unfinished:
         return first
     if masters.in_file:
@@ -86,6 +108,19 @@ async def _new_master(storage: Storage, masters: Masters, in_force: str | None) 
         "ROPEWALK_KEY begins with the key that is in force already: make one with `ropewalk key new` and put it before it, "
         "ROPEWALK_KEY=new,old, for the nodes too"
     )
+
+
+async def _has_begun(storage: Storage, masters: Masters, in_force: str) -> bool:
+    """Whether there are data keys that a master key at hand opens, and another one than that in force."""
+    return any(_opens(old, masters) for old in await storage.data_keys(other_than=in_force, limit=_AT_ONCE))
+
+
+def _opens(old: DataKey, masters: Masters) -> bool:
+    try:
+        unwrap(masters.find(old.master).cipher, old.wrapped, [old.instance])
+    except (KeyMissing, Tampered):
+        return False
+    return True
 
 
 def _rewrapped(old: DataKey, masters: Masters, new: MasterKey) -> DataKey:
