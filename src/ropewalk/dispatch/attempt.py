@@ -26,8 +26,8 @@ from ropewalk.dispatch.outcome import Cancelled, Ending, Failed, Fenced, Lost, O
 from ropewalk.dispatch.starting import start_message
 from ropewalk.dispatch.versions import LoadedVersion
 from ropewalk.door import outside
+from ropewalk.door.interface import Answered
 from ropewalk.door.proxy import Left
-from ropewalk.door.requests import Answered
 from ropewalk.door.visit import Visit
 from ropewalk.egress.bodies import Turn
 from ropewalk.egress.hops import Hop

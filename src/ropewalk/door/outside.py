@@ -10,7 +10,7 @@ from contextlib import aclosing, asynccontextmanager
 
 from ropewalk.answers import network
 from ropewalk.answers.interface import Session
-from ropewalk.door.requests import Answered
+from ropewalk.door.interface import Answered
 from ropewalk.egress.hops import Hop
 from ropewalk.egress.patterns import BadPattern
 from ropewalk.egress.urls import Url

@@ -13,21 +13,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Coroutine
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import h11
 from anyio import BrokenResourceError, ClosedResourceError, EndOfStream
 from anyio.abc import ByteStream
 
 from ropewalk.door import requests
+from ropewalk.door.interface import Answered, Guest
 from ropewalk.egress.hops import HEADERS_LIMIT, Hop
 from ropewalk.egress.patterns import BadPattern
 from ropewalk.egress.urls import Url
 from ropewalk.errors import FetchTimeout, InvalidValue, NetworkDenied, NetworkError, RopewalkError, ValueTooLarge
-
-if TYPE_CHECKING:
-    from ropewalk.door.requests import Answered
-    from ropewalk.door.visit import Guest
 
 UPLOAD_LIMIT: Final = 32 * 1024 * 1024
 """Most bytes of a request's body: as many as an answer's may have."""

@@ -8,13 +8,13 @@ Before: `proxy`, which parsed the message. After: `egress.hops`, whose guard jud
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+from collections.abc import AsyncIterable, Iterable
 from typing import Final
 
 import h11
 import msgspec
-from msgspec import Struct
 
+from ropewalk.door.interface import Headers
 from ropewalk.egress import hops
 from ropewalk.egress.guard import parse_asked
 from ropewalk.egress.urls import Url
@@ -36,18 +36,6 @@ _OF_THE_CONNECTION: Final = frozenset(
 _OF_THE_REQUEST: Final = _OF_THE_CONNECTION | {b"content-length", b"expect", b"host", b"http2-settings"}
 _REASON_LIMIT: Final = 400
 _SHOWN_LIMIT: Final = 300
-
-Headers = list[tuple[bytes, bytes]]
-
-
-class Answered(Struct, frozen=True, kw_only=True):
-    """The answer to a request, whoever gives it: its head, and its body as it comes."""
-
-    url: Url
-    status: int
-    reason: bytes
-    headers: Headers
-    chunks: AsyncGenerator[bytes, None]
 
 
 def origin_of(request: h11.Request) -> Url:

@@ -1,6 +1,6 @@
 """The connections that one attempt has opened to the door: served while it runs, closed when it ends.
 
-`Guest` is all that the door knows of the attempt. Each connection is served by a task of its own; how many there are at once is bounded, and
+The attempt is known as a `Guest` (`interface`). Each connection is served by a task of its own; how many there are at once is bounded, and
 what one takes of the node's memory is: a head, a piece of a body in each direction, what the kernel keeps. Nothing here waits for a guest
 longer than its attempt lasts, so that one that is slow holds up nobody but itself.
 
@@ -13,16 +13,14 @@ import asyncio
 import logging
 import socket
 import ssl
-from contextlib import AbstractAsyncContextManager
-from typing import Final, Protocol
+from typing import Final
 
 from anyio import BrokenResourceError, ClosedResourceError, EndOfStream
 from anyio.abc import SocketStream
 from anyio.streams.tls import TLSStream
 
+from ropewalk.door.interface import Guest
 from ropewalk.door.proxy import Left, Proxy
-from ropewalk.door.requests import Answered
-from ropewalk.egress.hops import Hop
 from ropewalk.egress.urls import Url
 from ropewalk.sandbox.authority import Authority
 
@@ -31,31 +29,6 @@ MOST: Final = 64
 
 _logger: Final = logging.getLogger(__name__)
 _NOT_TLS: Final = frozenset({"HTTP_REQUEST", "WRONG_VERSION_NUMBER", "UNEXPECTED_MESSAGE", "RECORD_LAYER_FAILURE"})
-
-
-class Guest(Protocol):
-    """The attempt whose connections these are."""
-
-    @property
-    def execution(self) -> str:
-        """The id of its execution."""
-        ...
-
-    def exchange(self, hop: Hop) -> AbstractAsyncContextManager[Answered]:
-        """Have one request answered within the block. Raises what it is refused with, Left when it is over."""
-        ...
-
-    def check_origin(self, url: Url) -> None:
-        """Raise NetworkDenied when no tunnel to this server may be had."""
-        ...
-
-    def count_request(self) -> bool:
-        """Count one of the requests that it may make; False when that was one too many, and has ended it."""
-        ...
-
-    def warn(self, text: str) -> None:
-        """Put a line into its log."""
-        ...
 
 
 class Visit:

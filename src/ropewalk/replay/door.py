@@ -12,7 +12,7 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Final
 
 from ropewalk.clock import Micros
-from ropewalk.door.requests import Answered
+from ropewalk.door.interface import Answered
 from ropewalk.egress.hops import Hop
 from ropewalk.egress.urls import Url
 from ropewalk.errors import FetchTimeout, InvalidValue, NetworkDenied, NetworkError, RopewalkError, ValueTooLarge
