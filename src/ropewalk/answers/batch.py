@@ -132,7 +132,7 @@ class Batch:
         if self._layer.note(note) is not None:
             return True
         stored = self._known.notes_by_id.get(note)
-        return stored is not None and not (self._layer.touched(stored.activity) and self._layer.activity(stored.activity) is None)
+        return stored is not None and not self._layer.hides(stored)
 
     def _update_note(self, held: NoteRecord, wanted: NoteRecord) -> NoteRecord:
         changes = updates.note_update(held, wanted)

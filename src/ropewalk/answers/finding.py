@@ -89,9 +89,11 @@ async def _stored(session: Session, query: ActivityQuery) -> list[OwnedActivity]
 
 async def require_note(session: Session, note: str) -> tuple[NoteRecord, OwnedActivity]:
     """Return the note with this id, and its activity. Raises NotFound when the twist sees none."""
-    found = session.overlay(Overlay).note(note)
+    overlay = session.overlay(Overlay)
+    found = overlay.note(note)
     if found is None:
-        found = (await session.host.storage.notes_by_id([note])).get(note)
+        stored = (await session.host.storage.notes_by_id([note])).get(note)
+        found = None if stored is None or overlay.hides(stored) else stored
     owned = await find_activity(session, found.activity) if found is not None else None
     if found is None or owned is None:
         raise NotFound(f"there is no note {note} that this twist may see: it was deleted, or is under an activity of another's")

@@ -110,6 +110,11 @@ class Overlay:
             return self._base.note(note)
         return found
 
+    def hides(self, stored: NoteRecord) -> bool:
+        """Whether a stored note is gone, with its activity: that was removed, and may have been made again since."""
+        activity = stored.activity
+        return self.made(activity) or (self.touched(activity) and self.activity(activity) is None)
+
     def note_by_key(self, activity: str, key: str) -> NoteRecord | None:
         """Return the note that the attempt made or changed and that has this key in this activity."""
         held = self._keys.get((activity, key))
