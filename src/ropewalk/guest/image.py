@@ -1,9 +1,9 @@
 """Moves what this process has in memory to large pages of a file in memory, of which it and its forks then have private views.
 
 A fork copies an entry of the page tables for every page that its parent has written, one by one, and an exit takes each back: some five
-thousand in an interpreter with all that twists import. Of what was only read it copies none, so that each process has to find the code that
-it runs anew, sixteen pages at a time. Entries of one large page are copied and taken back together, code and data alike. What a process
-writes is its own, as before: the page is copied first. Nobody keeps the file open, and it is sealed.
+thousand in an interpreter with all that twists import. Entries of one large page are copied and taken back together, and those of a file
+that nobody has looked at are not there. What a process writes is its own, as before: the page is copied first. Nobody keeps the file open,
+and it is sealed. Libraries' code stays where it is: the node runs the same, so that it is in the processor's caches.
 
 Whatever Python does changes its memory, so it cannot copy that and then show the copy in its place: what changed in between would be lost.
 The C library does it instead, call after call, each in a context of its own that hands over to the next (`makecontext(3)`), while Python
@@ -24,7 +24,7 @@ from typing import Any, Final, NamedTuple
 
 from ropewalk.guest import kernel
 
-_LEAST: Final = 16 * 1024
+_LEAST: Final = 64 * 1024
 """Bytes from which on an area is worth it: the many small ones hold a few pages each."""
 
 _LARGE_PAGE: Final = 2 * 1024 * 1024
@@ -35,10 +35,6 @@ _PLACE: Final = 16 * 1024
 _TRIES: Final = 5
 """How often it is begun anew: to prepare it takes memory, which may come from an area that was to be moved as it was."""
 
-_READ_WRITE: Final = mmap.PROT_READ | mmap.PROT_WRITE
-_CODE: Final = mmap.PROT_READ | mmap.PROT_EXEC
-_PROTECTIONS: Final = {b"rw-p": _READ_WRITE, b"r-xp": _CODE}
-_KERNELS_OWN: Final = (b"[stack]", b"[vdso]", b"[vsyscall]")
 _SEALS: Final = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 Call = tuple[Any, Sequence[int]]
@@ -58,11 +54,10 @@ class _Context(ctypes.Structure):
 
 
 class Area(NamedTuple):
-    """So many bytes of memory from `start`, in whole pages, what may be done with them, and the place in the file that they go to."""
+    """So many bytes of memory from `start`, in whole pages, and the place in the file that they go to."""
 
     start: int
     length: int
-    protection: int
     place: int
 
 
@@ -98,21 +93,19 @@ def _moved(process: int) -> bool:
         fcntl.fcntl(file, fcntl.F_ADD_SEALS, _SEALS)
     finally:
         os.close(file)
-    for area in areas:
-        _write_to(area)
     return True
 
 
 def _areas(process: int) -> list[Area]:
-    """Read which areas are private, and hold code or what can be written, but for the stack, which all this runs on."""
+    """Read which areas are private and can be written, but for the stack, which all this runs on."""
     areas: list[Area] = []
     place = 0
     with open(os.open("maps", os.O_RDONLY | os.O_CLOEXEC, dir_fd=process), "rb") as maps:
         for line in maps:
             bounds, access, *_, last = line.split()
             start, end = (int(bound, 16) for bound in bounds.split(b"-"))
-            if access in _PROTECTIONS and end - start >= _LEAST and last not in _KERNELS_OWN:
-                areas.append(Area(start, end - start, _PROTECTIONS[access], place))
+            if access == b"rw-p" and end - start >= _LEAST and last != b"[stack]":
+                areas.append(Area(start, end - start, place))
                 place += end - start
     return areas
 
@@ -123,8 +116,8 @@ def _calls(areas: Sequence[Area], file: int, view: int) -> Iterator[Call]:
     for area in areas:
         yield libc.memcpy, (view + area.place, area.start, area.length)
     for area in areas:
-        kind = mmap.MAP_PRIVATE | kernel.MAP_FIXED
-        yield libc.mmap, (area.start, area.length, area.protection, kind, file, area.place)
+        access, kind = mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE | kernel.MAP_FIXED
+        yield libc.mmap, (area.start, area.length, access, kind, file, area.place)
 
 
 def _chain(first: int, calls: Sequence[Call]) -> None:
@@ -143,14 +136,6 @@ def _chain(first: int, calls: Sequence[Call]) -> None:
 def _run(first: int) -> None:
     """Run the chain that was made, and come back."""
     ctypes.PyDLL(None).swapcontext(ctypes.c_void_p(first), ctypes.c_void_p(first + _PLACE))
-
-
-def _write_to(area: Area) -> None:
-    """Write what is there already: a fork copies entries of an area only once something in it has been written."""
-    kernel.protect(area.start, area.length, area.protection | mmap.PROT_WRITE)
-    last = ctypes.c_ubyte.from_address(area.start + area.length - 1)
-    last.value = int(last.value)
-    kernel.protect(area.start, area.length, area.protection)
 
 
 def _whole(length: int) -> int:
