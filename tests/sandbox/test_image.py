@@ -15,8 +15,7 @@ from tests.sandbox.bench import Bench
 
 _FILE = "/memfd:ropewalk-image"
 
-# `madvise(MADV_COLLAPSE)` is of Linux 6.1; a kernel that was built without large pages has nothing to make.
-needs_large_pages = pytest.mark.skipif(
+needs_large_pages = pytest.mark.skipif(  # `madvise(MADV_COLLAPSE)` is of Linux 6.1, and a kernel may be built without large pages
     not Path("/sys/kernel/mm/transparent_hugepage").exists() or tuple(map(int, os.uname().release.split(".")[:2])) < (6, 1),
     reason="MOVING THE IMAGE WAS NOT TESTED: this kernel makes no large pages, so it stays where it is",
 )
@@ -106,7 +105,8 @@ def test_where_the_system_lacks_what_it_takes_everything_stays_as_it_was(lack: s
 @needs_large_pages
 @pytest.mark.asyncio(loop_scope="session")
 async def test_the_sandbox_shares_it_privately(bench: Bench) -> None:
-    attempt = await bench.begin(bench.twist("import time; time.sleep(60)"))
+    # The process is looked at from outside while it is there, and ended below: it waits for nothing that could come.
+    attempt = await bench.begin(bench.twist("import signal; signal.pause()"))
     try:
         lines = [line for pid in below(os.getpid()) for line in _maps(pid) if _FILE in line]
         assert len({line.split()[4] for line in lines}) >= 1  # each root zygote has a file of its own
