@@ -17,7 +17,7 @@ import pytest
 import pytest_asyncio
 
 from ropewalk.sandbox.source import ForkSource
-from tests.harness.commands import Cli
+from tests.harness.commands import Begun, Cli
 from tests.harness.runtime import Runtime, open_runtime, open_sandbox
 from tests.harness.web import Web, serving
 
@@ -44,6 +44,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if campaigns:
         config.hook.pytest_deselected(items=campaigns)
         items[:] = [item for item in items if item not in campaigns]
+
+
+@pytest.fixture(autouse=True)
+def commands_end() -> Iterator[None]:
+    """End the commands that a failed test has left beside it."""
+    yield
+    for command in tuple(Begun.all):
+        command.kill()
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.harness.checks import assert_idle, assert_whole, rows
 from tests.harness.commands import Cli
+from tests.harness.waiting import until
 
 COUNTS = """
     from ropewalk import Twist
@@ -106,3 +107,49 @@ def test_deploys_at_once_get_numbers_of_their_own_and_a_node_sees_them_through(t
         assert sorted(numbers) == [2, 3, 4]
         cli.json("drain", "--until-idle")
     assert_all_in(cli, 4)
+
+
+FAILS = """
+    from ropewalk import RetryPolicy, Twist
+
+
+    class Counts(Twist):
+        retry = RetryPolicy(attempts=1000, first=60)
+
+        async def upgrade(self) -> None:
+            raise LookupError("not yet")
+
+        async def version(self) -> int:
+            return self.execution.version
+"""
+
+
+def test_who_waits_for_an_upgrade_waits_for_the_one_that_a_later_deploy_puts_in_its_place(tmp_path: Path) -> None:
+    cli = opened(tmp_path)
+    with cli.serving():
+        waiting = cli.begin("deploy", cli.write(FAILS, "counts.py"), "--wait", "--json")
+        failed_upgrades(cli)
+        cli.json("deploy", cli.write(COUNTS.format(change=1), "counts.py"))
+        outcomes = [(one["version"], one["outcome"]) for one in waiting.result()["instances"]]
+    assert outcomes == [(3, "upgraded")] * INSTANCES
+
+
+def test_who_waits_for_an_upgrade_that_is_cancelled_is_told_what_it_failed_with(tmp_path: Path) -> None:
+    cli = opened(tmp_path)
+    with cli.serving():
+        waiting = cli.begin("deploy", cli.write(FAILS, "counts.py"), "--wait", "--json")
+        for upgrade in failed_upgrades(cli):
+            cli.json("cancel", upgrade)
+        told = waiting.result(code=1)
+    assert told["error"]["message"] == "not yet"
+    assert [(one["version"], one["outcome"]) for one in told["instances"]] == [(1, "failed")] * INSTANCES
+
+
+def failed_upgrades(cli: Cli) -> list[str]:
+    """Wait until every instance's upgrade has failed once and return them: the next attempt is far away."""
+
+    def failed() -> list[str]:
+        found = [one["id"] for one in cli.json("executions", "--status", "retrying")]
+        return found if len(found) == INSTANCES else []
+
+    return until(failed, "upgrades to fail")

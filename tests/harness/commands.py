@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from tests.harness import processes
 from tests.harness.waiting import until
@@ -154,14 +154,19 @@ class Cli:
 
 
 class Begun:
-    """A command that runs beside the test."""
+    """A command that runs beside the test, and not beyond it: what a failed test leaves is ended after it."""
+
+    all: ClassVar[set[Begun]] = set()
+    """Those that nobody has seen end yet."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
+        self.all.add(self)
 
     def result(self, code: int = 0) -> Any:
         """Wait for its end and return the JSON document that it printed."""
         out, err = self._process.communicate(timeout=60)
+        self.all.discard(self)
         assert self._process.returncode == code, f"ended with {self._process.returncode}:\n{out}{err}"
         return json.loads(out)
 
@@ -170,6 +175,7 @@ class Begun:
         guests = processes.below(self._process.pid)
         self._process.kill()
         self._process.communicate(timeout=30)
+        self.all.discard(self)
         until(lambda: not any(processes.living(guests)), "a killed command's sandbox to be gone")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import textwrap
 from collections import Counter
 from collections.abc import Callable
 
@@ -106,6 +107,21 @@ async def test_processes_that_an_import_makes_end_with_it(own_bench: Callable[[]
         root = bench.source._root
         assert root is not None
         await eventually(lambda: nobody_lives(root.pid), "the processes to be gone")
+
+
+async def test_processes_that_are_made_while_the_one_that_imports_sleeps_are_counted(own_bench: Callable[[], Bench]) -> None:
+    later = """
+    import os, time
+    from ropewalk.guest import kernel, zygote
+    if kernel.clone(zygote._FORK_FLAGS) == 0:
+        time.sleep(0.3)  # its parent is asleep by then
+        for _ in range(100):
+            if kernel.clone(zygote._FORK_FLAGS) == 0:
+                break
+    time.sleep(60)
+    """
+    async with own_bench().running() as bench:
+        assert (await refusal(bench, textwrap.dedent(later))).type == "thread_limit"
 
 
 async def nobody_lives(root: int) -> bool:

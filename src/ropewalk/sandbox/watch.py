@@ -7,8 +7,8 @@ second; this thread does nothing else, needs the interpreter's lock for microsec
 tells the event loop afterwards.
 
 A process is looked at when it could have used its budget up, and every `LOOK` at the latest: its CPU clock, which costs a microsecond, and
-its memory when that clock has gone on, since only what runs can take memory. So a process that lives for a millisecond costs two
-entries of a set. Should this very thread be held up, by a machine that is frozen or starved, the kernel's own limits stand behind it:
+its memory when that clock has gone on, since only what runs can take memory; always, where it may have made others, which run while it
+sleeps. So a process that lives for a millisecond costs two entries of a set. Should this very thread be held up, by a machine that is frozen or starved, the kernel's own limits stand behind it:
 CPU to the next whole second, memory to a tenth beyond its limit (`Limits.memory_bound`).
 
 Before: `processes` and `zygotes`, which say what may be used. After: they, when it was.
@@ -64,11 +64,15 @@ def cpu_seconds(pid: int) -> float:
 
 
 class Bounds(Struct, frozen=True, kw_only=True):
-    """What a process may use from now on: seconds of CPU and wall time, and bytes of memory, all that it holds already included."""
+    """What a process may use from now on: seconds of CPU and wall time, and bytes of memory, all that it holds already included.
+
+    `forks` says that the kernel lets it make others (an import): `look` counts those among its threads.
+    """
 
     cpu: float
     wall: float
     memory: int
+    forks: bool = False
 
 
 class Watch:
@@ -86,6 +90,7 @@ class Watch:
         "_bounds_cpu",
         "_bounds_memory",
         "_bounds_wall",
+        "_forks",
         "_look",
         "_over",
         "_pidfd",
@@ -110,6 +115,7 @@ class Watch:
         self._bounds_cpu = self.cpu + bounds.cpu
         self._bounds_wall = now + bounds.wall
         self._bounds_memory = bounds.memory
+        self._forks = bounds.forks
         self.due = self._next(now, LOOK)
 
     def check(self, now: float) -> Callable[[], None] | None:
@@ -118,7 +124,7 @@ class Watch:
         seen, self.cpu = self.cpu, cpu_seconds(self.pid)
         limit = "cpu_limit" if self.cpu >= self._bounds_cpu else "timeout" if now >= self._bounds_wall else None
         soonest = LOOK
-        if limit is not None or self.cpu != seen:
+        if limit is not None or self.cpu != seen or self._forks:
             try:
                 self.status = self._look()
             except OSError:

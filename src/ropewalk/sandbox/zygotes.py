@@ -527,7 +527,8 @@ class VersionZygote:
         mounts = inspection.mounts_of(pid)
         self._mounts = mounts if mounts != inspection.mounts_of(self._root.pid) else None
         self._reactor.cancel(self._confining)
-        bounds = Bounds(cpu=IMPORT_SECONDS, wall=IMPORT_SECONDS, memory=self._root.image_held + self.image.memory_to_import)
+        memory = self._root.image_held + self.image.memory_to_import
+        bounds = Bounds(cpu=IMPORT_SECONDS, wall=IMPORT_SECONDS, memory=memory, forks=True)
         self._watch = self._reactor.watcher.add(pid, self._pidfd, bounds, self._look_at_import, self._passed_a_limit)
         self._limit_memory(self._root.image_data, self.image.memory_to_import)
         image, limits = self.image, self.image.limits

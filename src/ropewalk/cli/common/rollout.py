@@ -14,7 +14,8 @@ from ropewalk.cli.common.state import State
 from ropewalk.cli.common.waiting import finished, raise_unless_succeeded
 
 if TYPE_CHECKING:
-    from ropewalk.storage.records import Instance
+    from ropewalk.service.service import Service
+    from ropewalk.storage.records import Execution, Instance
 
 
 @contextmanager
@@ -32,8 +33,10 @@ def refusals() -> Generator[None]:
 async def see_upgrades_through(state: State, result: dict[str, Any]) -> None:
     """Wait for every `upgrade` that was queued, but of suspended instances; add how it is with each instance to `result` as `instances`.
 
+    Where a version that was deployed meanwhile has put its own in the place of one, that is waited for.
+
     Raises:
-        Failed: an upgrade did not succeed: the first such error, with `result`.
+        Failed: an instance did not come to this version or a later one: the first such error, with `result`.
     """
     if "upgrading" not in result:
         return
@@ -42,13 +45,33 @@ async def see_upgrades_through(state: State, result: dict[str, Any]) -> None:
         awaited = [one.id for one in queued if one is not None and not await service.is_held(one)]
         what = f"Upgrading {result['twist']}"
         done = [
-            await finished(service, execution, f"{what} ({number} of {len(awaited)})")
+            await _upgraded(service, execution, f"{what} ({number} of {len(awaited)})")
             for number, execution in enumerate(awaited, 1)
         ]
         instances = [one for one in await service.storage.instances() if one.twist_name == result["twist"]]
         result["instances"] = [_outcome(instance, result["version"]) for instance in instances]
+    arrived = {one["instance"] for one in result["instances"] if one["outcome"] == "upgraded"}
     for execution in done:
-        raise_unless_succeeded(execution, result)
+        if execution.instance not in arrived:
+            raise_unless_succeeded(execution, result)
+
+
+async def _upgraded(service: Service, execution: str, what: str) -> Execution:
+    """Wait for an `upgrade`, or for the newer one that took its place."""
+    done = await finished(service, execution, what)
+    newer = await _newer_upgrade(service, done.instance) if done.status == "cancelled" else None
+    return done if newer is None else await _upgraded(service, newer, what)
+
+
+async def _newer_upgrade(service: Service, name: str) -> str | None:
+    """Return the `upgrade` that an instance runs, or will; None when it is on its way to no version."""
+    instance = await service.storage.instance(name)
+    if instance is None or instance.target_version is None:
+        return None
+    queued = [
+        await service.storage.execution(one) for one in await service.storage.upgrades(instance.twist, instance.target_version)
+    ]
+    return next((one.id for one in queued if one is not None and one.instance == name), None)
 
 
 def _outcome(instance: Instance, version: int) -> dict[str, Any]:
