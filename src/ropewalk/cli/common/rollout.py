@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -40,38 +41,35 @@ async def see_upgrades_through(state: State, result: dict[str, Any]) -> None:
     """
     if "upgrading" not in result:
         return
+    over: dict[str, Execution] = {}
     async with state.service() as service:
-        queued = [await service.storage.execution(execution) for execution in result["upgrading"]]
-        awaited = [one.id for one in queued if one is not None and not await service.is_held(one)]
-        what = f"Upgrading {result['twist']}"
-        done = [
-            await _upgraded(service, execution, f"{what} ({number} of {len(awaited)})")
-            for number, execution in enumerate(awaited, 1)
-        ]
+        awaited = await _that_run(service, result["upgrading"])
+        while awaited:
+            for number, execution in enumerate(awaited, 1):
+                done = await finished(service, execution.id, f"Upgrading {result['twist']} ({number} of {len(awaited)})")
+                over[done.instance] = done
+            awaited = await _newer(service, {one.instance for one in over.values() if one.status == "cancelled"})
         instances = [one for one in await service.storage.instances() if one.twist_name == result["twist"]]
         result["instances"] = [_outcome(instance, result["version"]) for instance in instances]
     arrived = {one["instance"] for one in result["instances"] if one["outcome"] == "upgraded"}
-    for execution in done:
-        if execution.instance not in arrived:
+    for name, execution in over.items():
+        if name not in arrived:
             raise_unless_succeeded(execution, result)
 
 
-async def _upgraded(service: Service, execution: str, what: str) -> Execution:
-    """Wait for an `upgrade`, or for the newer one that took its place."""
-    done = await finished(service, execution, what)
-    newer = await _newer_upgrade(service, done.instance) if done.status == "cancelled" else None
-    return done if newer is None else await _upgraded(service, newer, what)
+async def _that_run(service: Service, upgrades: Iterable[str]) -> list[Execution]:
+    """Return those executions that nothing holds."""
+    found = [await service.storage.execution(one) for one in upgrades]
+    return [one for one in found if one is not None and not await service.is_held(one)]
 
 
-async def _newer_upgrade(service: Service, name: str) -> str | None:
-    """Return the `upgrade` that an instance runs, or will; None when it is on its way to no version."""
-    instance = await service.storage.instance(name)
-    if instance is None or instance.target_version is None:
-        return None
-    queued = [
-        await service.storage.execution(one) for one in await service.storage.upgrades(instance.twist, instance.target_version)
-    ]
-    return next((one.id for one in queued if one is not None and one.instance == name), None)
+async def _newer(service: Service, replaced: set[str]) -> list[Execution]:
+    """Return the `upgrade` that each of these instances is on its way with, where it is on its way."""
+    if not replaced:
+        return []
+    targets = {(one.twist, one.target_version) for one in await service.storage.instances() if one.id in replaced}
+    queued = [await service.storage.upgrades(twist, version) for twist, version in targets if version is not None]
+    return [one for one in await _that_run(service, chain.from_iterable(queued)) if one.instance in replaced]
 
 
 def _outcome(instance: Instance, version: int) -> dict[str, Any]:
