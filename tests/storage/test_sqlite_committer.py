@@ -16,6 +16,7 @@ from ropewalk.storage.sqlite import checkpoints, committer as committer_module
 from ropewalk.storage.sqlite.committer import GROUP, Committer, Transaction, Verb
 from ropewalk.storage.sqlite.connection import open_database, open_reader
 from ropewalk.storage.sqlite.driver import Connection, connect
+from tests.harness.waiting import until
 
 
 @pytest.fixture
@@ -210,9 +211,9 @@ async def test_closing_commits_what_is_queued(writer: Connection, path: Path) ->
 
 @pytest.fixture
 async def short_log(writer: Connection, path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Committer]:
-    """A committer that copies its log back a hundred times as often as others."""
-    monkeypatch.setattr(checkpoints, "CHECKPOINT_PAGES", 20)
-    monkeypatch.setattr(checkpoints, "RESTART_PAGES", 160)
+    """A committer that copies its log back fifty times as often as others."""
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_PAGES", 40)
+    monkeypatch.setattr(checkpoints, "RESTART_PAGES", 320)
     monkeypatch.setattr(checkpoints, "RESTART_PATIENCE", 5)
     committer = Committer(writer, str(path), StorageLimits())
     yield committer
@@ -226,6 +227,11 @@ async def test_the_log_is_started_anew_now_and_then(short_log: Committer, path: 
     assert stats.commits < stats.syncs < 2 * stats.commits
     assert size(f"{path}-wal") < 400 * 10_000 / 2
     assert len(rows(path)) == 400
+
+
+async def test_the_log_is_copied_back_beside_the_commits(short_log: Committer, path: Path) -> None:
+    await short_log.run(insert(1, b"x" * 400_000))
+    until(lambda: size(path) > 400_000, "a single commit to be in the database itself")
 
 
 async def test_a_reader_of_an_old_part_stops_nobody(short_log: Committer, path: Path) -> None:

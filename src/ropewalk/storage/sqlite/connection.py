@@ -75,6 +75,7 @@ def open_copier(path: Path) -> Connection:
     """Return a connection for nothing but checkpoints."""
     copier = connect(str(path), statements=1)
     copier.execute("PRAGMA wal_autocheckpoint=0").fetchall()
+    copier.execute("SELECT count(*) FROM sqlite_schema").fetchall()  # until it has read, it knows of no log and copies nothing
     return copier
 
 
