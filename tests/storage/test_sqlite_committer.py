@@ -231,7 +231,7 @@ async def test_the_log_is_started_anew_now_and_then(short_log: Committer, path: 
 
 async def test_the_log_is_copied_back_beside_the_commits(short_log: Committer, path: Path) -> None:
     await short_log.run(insert(1, b"x" * 400_000))
-    until(lambda: size(path) > 400_000, "a single commit to be in the database itself")
+    until(lambda: size(str(path)) > 400_000, "a single commit to be in the database itself")
 
 
 async def test_a_reader_of_an_old_part_stops_nobody(short_log: Committer, path: Path) -> None:
