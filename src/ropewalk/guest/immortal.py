@@ -54,10 +54,11 @@ def _count_of(one: object) -> ctypes.c_int32:
 def _in_types() -> Iterator[Any]:
     """Give the members of all types: the collector does not know that types which are written in C have any."""
     types: list[type] = [object]
-    seen = {object}
+    seen: set[type] = {object}
     for one in types:
         yield from gc.get_referents(_DICT_OF_TYPE(one))
-        new: list[type] = [below for below in type.__subclasses__(one) if below not in seen]
+        subclasses: list[type] = type.__subclasses__(one)
+        new = [below for below in subclasses if below not in seen]
         types += new
         seen.update(new)
 
