@@ -26,7 +26,7 @@ class HolidaysFromPackage(Twist):
     async def activate(self, priority: Priority) -> None:
         """Make all of them at once: a year has few."""
         country, year = self.options.country, self.options.year
-        found = holidays.country_holidays(country, years=year)
+        found = holidays.country_holidays(country, years=year, language="en_US")
         await self.plot.create_activities(
             [
                 NewActivity(

@@ -39,7 +39,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Cli:
         (["invoke", "benign", "benign", "--args", "[NaN]"], 2, "--args"),
         (["invoke", "benign", "benign", "--args", '["\\ud800"]'], 2, "--args"),
         (["invoke", "benign", "benign", "--args", "5"], 2, "array"),
-        (["invoke", "benign", "benign", "--args", "[" * 3000], 2, "deep"),
+        (["invoke", "benign", "benign", "--args", "[" * 100_000], 2, "deep"),
         (["invoke", "benign", "benign", "--args", "[1]"], 1, "benign"),
         (["invoke", "benign", "benign", "--args", "@missing.json"], 1, "missing.json"),
         (["activate", "nobody"], 1, "nobody"),

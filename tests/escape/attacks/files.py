@@ -168,7 +168,7 @@ ATTACKS = [
     ),
     Attack(
         name="read its own memory map",
-        source="return THROUGH if '[heap]' in open('/proc/self/maps').read() else ''",
+        source="return THROUGH if '[stack]' in open('/proc/self/maps').read() else ''",
         held_by=[PROC, landlock()],
     ),
     Attack(
