@@ -22,8 +22,8 @@ new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev
 
 # A name on the PATH may be a shim that runs nothing, so each is tried; pyenv says where it keeps the one that it means.
 find_python() {
-    local name path
-    for name in ${PYTHON:-python3.13 python3.12 python3.11 python3.14 python3 python}; do
+    local name path names=${PYTHON:-python3.13 python3.12 python3.11 python3.14 python3 python}
+    for name in $names; do
         for path in "$name" $(pyenv whence --path "$name" 2>/dev/null); do
             if new_enough "$path"; then
                 command -v "$path"
@@ -31,7 +31,7 @@ find_python() {
             fi
         done
     done
-    say "No Python of at least 3.11 was found (tried: ${PYTHON:-python3.13 python3.12 python3.11 python3.14 python3 python})."
+    say "No Python of at least 3.11 was found (tried: $names)."
     say "Install one (Debian, Ubuntu: apt install python3 python3-venv), or name it: make PYTHON=/path/to/python3.11"
     exit 1
 }

@@ -15,9 +15,9 @@ from tests.sandbox.bench import Bench
 
 _FILE = "/memfd:ropewalk-image"
 
-needs_large_pages = pytest.mark.skipif(  # `madvise(MADV_COLLAPSE)` is of Linux 6.1, and a kernel may be built without large pages
+needs_large_pages = pytest.mark.skipif(
     not Path("/sys/kernel/mm/transparent_hugepage").exists() or tuple(map(int, os.uname().release.split(".")[:2])) < (6, 1),
-    reason="MOVING THE IMAGE WAS NOT TESTED: this kernel makes no large pages, so it stays where it is",
+    reason="MOVING THE IMAGE WAS NOT TESTED: this kernel is older than 6.1 or was built without large pages, so it stays where it is",
 )
 
 

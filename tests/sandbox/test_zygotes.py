@@ -111,14 +111,14 @@ async def test_processes_that_an_import_makes_end_with_it(own_bench: Callable[[]
 
 async def test_processes_that_are_made_while_the_one_that_imports_sleeps_are_counted(own_bench: Callable[[], Bench]) -> None:
     later = """
-    import os, time
+    import signal, time
     from ropewalk.guest import kernel, zygote
     if kernel.clone(zygote._FORK_FLAGS) == 0:
-        time.sleep(0.3)  # its parent is asleep by then
+        time.sleep(0.3)  # what is tried: to begin when the one that imports has done nothing for long (no test waits for it)
         for _ in range(100):
             if kernel.clone(zygote._FORK_FLAGS) == 0:
                 break
-    time.sleep(60)
+    signal.pause()
     """
     async with own_bench().running() as bench:
         assert (await refusal(bench, textwrap.dedent(later))).type == "thread_limit"

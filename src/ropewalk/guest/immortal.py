@@ -1,13 +1,15 @@
 """Has what the root zygote imported live for ever, so that a fork does not write to it by using it.
 
-Python counts the references to each object in the object itself: whoever looks at a function or a name writes to its page, and a fork has to copy
-that first. From 3.12 on some objects are immortal, their counts are left alone (PEP 683, https://peps.python.org/pep-0683): those that
-Python makes itself. Here all others that are there are made so too. None of them would ever be freed, since nothing here ends but by being killed.
+Python counts the references to each object in the object itself: whoever looks at a function or a name writes to its page, and a fork has
+to copy that first. From 3.12 on some objects are immortal, those that Python makes itself: their counts are left alone (PEP 683,
+https://peps.python.org/pep-0683). Here all others that are there are made so too. None of them would ever be freed, since nothing here
+ends but by being killed.
 
-An author's objects are not among them: they are freed, finalised and forgotten by weak references as everywhere. Before Python 3.12, and wherever counts
-are kept in another way (as in builds without the global lock), this does nothing, and executions are slower.
+An author's objects are not among them: they are freed, finalised and forgotten by weak references as everywhere. Before Python 3.12, and
+wherever counts are kept in another way (as in builds without the global lock), this does nothing, and executions are slower.
 
-Before: `root`, which has imported what authors commonly use. After: every other process of the sandbox, a fork of that.
+Before: `root`, which has imported what authors commonly use, and `zygote`, which has collected what is garbage. After: every other process of
+the sandbox, a fork of that.
 """
 
 from __future__ import annotations

@@ -11,7 +11,6 @@ and takes everything with it: as the first process of its namespace, or of its p
 from __future__ import annotations
 
 import contextlib
-import gc
 import importlib
 import os
 import select
@@ -24,7 +23,7 @@ from typing import Final, NoReturn
 
 import msgspec
 
-from ropewalk.guest import image, immortal, kernel, libraries, zygote
+from ropewalk.guest import image, kernel, libraries, zygote
 from ropewalk.wire.control import CONTROL_LIMIT, Exit, Exits, Ready, RootCommand, RootReport, Spawn, Spawned, Sweep
 from ropewalk.wire.plan import CONTROL_FD, QUEUE_FD, SELF_FD, Confinement, decode_plan
 
@@ -58,9 +57,7 @@ def warm() -> None:
     with contextlib.suppress(zoneinfo.ZoneInfoNotFoundError):  # where the machine has no table of zones, authors find none either
         zoneinfo.ZoneInfo("UTC")
     importlib.import_module("ropewalk.guest.rehearsal").rehearse()
-    gc.collect()
-    immortal.keep_all()
-    zygote.settle_heap()
+    zygote.settle_heap(for_ever=True)
 
 
 def main() -> NoReturn:

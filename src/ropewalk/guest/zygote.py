@@ -21,7 +21,7 @@ from typing import Final, NoReturn
 
 import msgspec
 
-from ropewalk.guest import door, kernel, pools, threads
+from ropewalk.guest import door, immortal, kernel, pools, threads
 from ropewalk.wire.control import CONTROL_LIMIT, FORK, FORK_AHEAD, HELLO, Import, ImportFailed, Spawn, ZygoteReport
 from ropewalk.wire.plan import BUNDLE, BUNDLES, CONTROL_FD, PACKAGES, QUEUE_FD, TWIST, Confinement
 
@@ -116,9 +116,14 @@ def _import(control: socket.socket, folder: str, confinement: Confinement) -> At
     return attempt
 
 
-def settle_heap() -> None:
-    """Collect what is garbage and take the rest out of the collector's sight: what it never looks at stays shared between forks."""
+def settle_heap(*, for_ever: bool = False) -> None:
+    """Collect what is garbage and take the rest out of the collector's sight: what it never looks at stays shared between forks.
+
+    `for_ever` has the rest live for ever: what is in use stays shared too. Not for an author's objects, which are to be finalised.
+    """
     gc.collect()
+    if for_ever:
+        immortal.keep_all()
     gc.freeze()
     gc.disable()
 

@@ -8,8 +8,8 @@ tells the event loop afterwards.
 
 A process is looked at when it could have used its budget up, and every `LOOK` at the latest: its CPU clock, which costs a microsecond, and
 its memory when that clock has gone on, since only what runs can take memory; always, where it may have made others, which run while it
-sleeps. So a process that lives for a millisecond costs two entries of a set. Should this very thread be held up, by a machine that is frozen or starved, the kernel's own limits stand behind it:
-CPU to the next whole second, memory to a tenth beyond its limit (`Limits.memory_bound`).
+sleeps. So a process that lives for a millisecond costs two entries of a set. Should this very thread be held up, by a machine that is frozen
+or starved, the kernel's own limits stand behind it: CPU to the next whole second, memory to a tenth beyond its limit (`Limits.memory_bound`).
 
 Before: `processes` and `zygotes`, which say what may be used. After: they, when it was.
 """
