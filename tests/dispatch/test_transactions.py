@@ -11,6 +11,7 @@ import pytest
 from ropewalk.storage.records import Execution
 from tests.harness.runtime import Runtime
 from tests.harness.waiting import eventually
+from tests.harness.web import Web
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -252,3 +253,32 @@ def _rewrite(runtime: Runtime, bundle: str, content: bytes) -> None:
         connection.set_busy_timeout(20_000)
         connection.execute("UPDATE bundle_files SET content = ? WHERE bundle = ?", (content, bundle))
     shutil.rmtree(runtime.service.settings.bundles_directory / bundle, ignore_errors=True)
+
+
+MEETING = """
+    from ropewalk import ActivityType, NewActivity, Twist
+    from ropewalk.tools import Network, Plot
+
+
+    class Meeting(Twist):
+        network = Network(urls=["{url}/*"])
+        plot = Plot()
+
+        async def meet(self) -> None:
+            print(f"attempt {{self.execution.attempt}}")
+            await self.plot.create_activity(NewActivity(type=ActivityType.NOTE, title="one of two", source="both"))
+            if self.execution.attempt == 1:
+                await self.network.fetch("{url}/one/other")
+            await self.commit()
+"""
+
+
+async def test_a_commit_that_meets_anothers_work_leaves_its_logs_and_is_done_again(runtime: Runtime, web: Web) -> None:
+    first = await runtime.run(MEETING.format(url=web.url))
+    second = await runtime.activate("meeting")
+    web.hold(together=2)
+    met = [await runtime.queue(instance, "meet") for instance in (first, second)]
+    assert [(await runtime.finish(execution)).status for execution in met] == ["succeeded", "succeeded"]
+    logs = [await runtime.logs(instance) for instance in (first, second)]
+    assert sorted(logs) == [["attempt 1"], ["attempt 1", "attempt 2"]]
+    assert await runtime.titles() == ["one of two"]

@@ -371,6 +371,7 @@ class Attempt:
         except LeaseLost:
             self.end(Fenced())
         except DoesNotApply as error:
+            self._lines.put_back(part.logs)
             self._require_process().kill()
             self._fail(Failure(type="conflict", kind="conflict"), ErrorInfo(type="conflict", message=str(error)))
         except StorageError as error:

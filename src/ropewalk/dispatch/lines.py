@@ -94,6 +94,10 @@ class Lines:
         lines, self._kept = self._kept, []
         return lines
 
+    def put_back(self, lines: list[LogLine]) -> None:
+        """Have lines that were taken, and then not stored, go with those that come."""
+        self._kept = lines + self._kept
+
     async def close(self) -> None:
         """Store nothing more by itself, and wait for what is being stored."""
         if self._timer is not None:
@@ -123,7 +127,7 @@ class Lines:
         try:
             await self._store(lines)
         except StorageError:
-            self._kept = lines + self._kept  # they go with the settlement
+            self.put_back(lines)  # they go with the settlement
 
 
 def _is_json(fields: Json) -> bool:
