@@ -49,10 +49,12 @@ def prepare(
     """
     channel, invoke = _replaying(fd) if request.replays else (Channel(fd), Invocation)
     if request.strict:
+        memory.install()
         return _serving(channel, fd, request.memory, partial(_import_and_run, channel, invoke, request, folder)), Standing()
     plan, report = load(request, folder)
     if plan is None:
         return None, report
+    memory.install()
     rehearsal.warm(plan)
     return _serving(channel, fd, request.memory, invoke(plan, channel).run, plan), report
 
@@ -78,7 +80,6 @@ def _serving(channel: Channel, fd: int, limit: int, run: Run, plan: Plan | None 
     """Return what waits for the one event, runs it, and stays until it is ended."""
     out_of_memory_word = encode_message(out_of_memory(limit))
     out_of_memory_frame = encode_frames(out_of_memory_word)
-    memory.install()
     gc.set_threshold(_COLLECT_EVERY, 20, 50)
     rehearse = rehearsal.once_more(plan)
     event = select.poll()

@@ -22,6 +22,8 @@ _PYTHONS_OWN: Final = cast("ctypes.py_object[type[MemoryError]]", ctypes.py_obje
 _TOOL: Final = 3
 """Of the tools that may watch an interpreter, the first that no debugger, coverage or profiler is known as."""
 
+_NAME: Final = "ropewalk"
+
 _last_word: tuple[int, bytes] | None = None
 
 
@@ -39,11 +41,23 @@ def install() -> None:
     if sys.version_info < (3, 12):
         _PYTHONS_OWN.value = OutOfMemory
     else:
-        monitoring = sys.monitoring
+        listen()
+
+
+def listen() -> None:
+    """Have Python tell us of what is raised, where it can; in the root zygote, before anything runs there that forks run too.
+
+    Whenever that changes, Python prepares all code anew, each when it next runs, and writes so to it (`_Py_Instrument`): in every fork,
+    unless it ran before the fork.
+    """
+    if sys.version_info < (3, 12):
+        return
+    monitoring = sys.monitoring
+    if monitoring.get_tool(_TOOL) != _NAME:
         monitoring.free_tool_id(_TOOL)
-        monitoring.use_tool_id(_TOOL, "ropewalk")
-        monitoring.register_callback(_TOOL, monitoring.events.RAISE, _on_raise)
-        monitoring.set_events(_TOOL, monitoring.events.RAISE)
+        monitoring.use_tool_id(_TOOL, _NAME)
+    monitoring.register_callback(_TOOL, monitoring.events.RAISE, _on_raise)
+    monitoring.set_events(_TOOL, monitoring.events.RAISE)  # changes nothing where they are set
 
 
 def _on_raise(_code: object, _offset: int, error: BaseException) -> None:

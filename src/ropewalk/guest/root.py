@@ -23,7 +23,7 @@ from typing import Final, NoReturn
 
 import msgspec
 
-from ropewalk.guest import image, kernel, libraries, zygote
+from ropewalk.guest import image, kernel, libraries, memory, zygote
 from ropewalk.wire.control import CONTROL_LIMIT, Exit, Exits, Ready, RootCommand, RootReport, Spawn, Spawned, Sweep
 from ropewalk.wire.plan import CONTROL_FD, QUEUE_FD, SELF_FD, Confinement, decode_plan
 
@@ -56,6 +56,7 @@ def warm() -> None:
     zoneinfo = importlib.import_module("zoneinfo")
     with contextlib.suppress(zoneinfo.ZoneInfoNotFoundError):  # where the machine has no table of zones, authors find none either
         zoneinfo.ZoneInfo("UTC")
+    memory.listen()
     importlib.import_module("ropewalk.guest.rehearsal").rehearse()
     zygote.settle_heap(for_ever=True)
 
