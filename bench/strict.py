@@ -10,13 +10,14 @@ import shutil
 import statistics
 from pathlib import Path
 
-from bench.executions import in_flight, one_by_one
+from bench.executions import by_turns, in_flight
 from bench.figures import Figure, Measured, ratio
 from bench.floor import Floor
 from bench.rig import IN_FLIGHT, TWIST, Rig, folder, serving
 from ropewalk.storage.records import Instance
 
 _METHOD = "get_set"
+_VARIANTS = ("standard", "strict")
 _REST = 0.1
 
 
@@ -24,7 +25,8 @@ async def measure(floor: Floor, *, quick: bool) -> Measured:
     """Measure executions of a strict version, each round beside one of the standard version and one of the floor."""
     rounds, count, singles = (2, 80, 20) if quick else (5, 300, 60)
     result = Measured(figures=[])
-    names = ("floor per second", "standard per second", "strict per second", "floor ms", "standard ms", "strict ms")
+    names = [f"{which} per second" for which in ("floor", *_VARIANTS)]
+    names += [f"{which}{what} ms" for which in _VARIANTS for what in ("", "'s floor")]
     result.rounds = {name: [] for name in names}
     with folder() as path:
         async with serving(path) as rig:
@@ -49,17 +51,17 @@ async def _round(
     rig: Rig, instances: dict[str, list[Instance]], floor: Floor, result: Measured, count: int, singles: int
 ) -> None:
     result.rounds["floor per second"].append(floor.per_second(count, IN_FLIGHT))
-    result.rounds["floor ms"].append(floor.milliseconds(singles))
     for name, ones in instances.items():
         result.rounds[f"{name} per second"].append(await in_flight(rig, ones, _METHOD, count))
         await asyncio.sleep(_REST)
-        milliseconds, _ = await one_by_one(rig, ones[0], _METHOD, singles)
-        result.rounds[f"{name} ms"].append(milliseconds)
+        turns = await by_turns(rig, ones[0], _METHOD, floor, singles)
+        result.rounds[f"{name} ms"].append(turns.execution)
+        result.rounds[f"{name}'s floor ms"].append(turns.fork)
 
 
 def _figures(rounds: dict[str, list[float]]) -> list[Figure]:
     return [
-        Figure(name="strict_execution_p50_vs_fork", value=ratio(rounds["strict ms"], rounds["floor ms"])),
+        Figure(name="strict_execution_p50_vs_fork", value=ratio(rounds["strict ms"], rounds["strict's floor ms"])),
         Figure(name="strict_execution_p50_vs_standard", value=ratio(rounds["strict ms"], rounds["standard ms"])),
         Figure(
             name="strict_execution_throughput_vs_fork",
