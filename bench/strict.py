@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import statistics
+from collections import defaultdict
 from pathlib import Path
 
 from bench.executions import by_turns, in_flight
@@ -17,17 +18,13 @@ from bench.rig import IN_FLIGHT, TWIST, Rig, folder, serving
 from ropewalk.storage.records import Instance
 
 _METHOD = "get_set"
-_VARIANTS = ("standard", "strict")
 _REST = 0.1
 
 
 async def measure(floor: Floor, *, quick: bool) -> Measured:
     """Measure executions of a strict version, each round beside one of the standard version and one of the floor."""
     rounds, count, singles = (2, 80, 20) if quick else (5, 300, 60)
-    result = Measured(figures=[])
-    names = [f"{which} per second" for which in ("floor", *_VARIANTS)]
-    names += [f"{which}{what} ms" for which in _VARIANTS for what in ("", "'s floor")]
-    result.rounds = {name: [] for name in names}
+    result = Measured(figures=[], rounds=defaultdict(list))
     with folder() as path:
         async with serving(path) as rig:
             standard = await rig.activate(await rig.deploy(), IN_FLIGHT)
