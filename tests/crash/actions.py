@@ -113,7 +113,7 @@ class Actions:
 
     async def _deploy(self, step: Step) -> int:
         code = Code(**step["code"], origin=self._service.settings.allow_private[0].removesuffix("/*"))
-        deployed: Any = await self._service.deploy(code.bundle, name="clerk", grant=step["grant"])
+        deployed: Any = await self._service.releases.deploy(code.bundle, name="clerk", grant=step["grant"])
         return int(deployed["version"])
 
     async def _rollback(self, step: Step) -> list[int] | None:
@@ -121,7 +121,7 @@ class Actions:
         (twist,) = await self._storage.twists()
         if twist.latest == 1:
             return None
-        back: Any = await self._service.rollback(twist, None, grant=step["grant"])
+        back: Any = await self._service.releases.rollback(twist, None, grant=step["grant"])
         return [back["version"], back["rolled_back_to"]]
 
     # ── Events ────────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -123,7 +123,7 @@ def lay_ground() -> Iterator[Ground]:
 async def _make(database: Path, origin: str, *, sandboxed: bool = False) -> None:
     service = await open_service(database, SteppedClock(), print, origin, sandboxed=sandboxed, create=True)
     for number in range(2):  # one that nobody will be in, whose files are removed
-        await service.deploy(Code(number=number, origin=origin).bundle)
+        await service.releases.deploy(Code(number=number, origin=origin).bundle)
     await service.close()
 
 

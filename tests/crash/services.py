@@ -9,6 +9,7 @@ from ropewalk.sandbox.interface import Source
 from ropewalk.service.bundles import Packed
 from ropewalk.service.config import Settings
 from ropewalk.service.packages import Tell, Trees
+from ropewalk.service.releasing import Releases
 from ropewalk.service.service import Service, storage_limits
 from ropewalk.storage.sqlite import open_sqlite
 from ropewalk.wire.control import Manifest
@@ -24,6 +25,11 @@ class SandboxedService(Service):
     journal: Journal
     watched: Any = None
     """A `WatchedSource`: what is not watched goes to the source itself."""
+
+    @property
+    def releases(self) -> Releases:
+        """What makes its versions."""
+        return Releases(self)
 
     async def sandbox(self, hash_seed: int | None = None) -> Source:
         if self.watched is None:
@@ -44,6 +50,14 @@ class LightService(SandboxedService):
 
     async def materialise(self, digest: str) -> None:
         self.light.codes[digest] = code_of(await self.storage.bundle(digest))
+
+    @property
+    def releases(self) -> Releases:
+        return LightReleases(self)
+
+
+class LightReleases(Releases):
+    """Makes versions of code that is known, and installs nothing."""
 
     async def describe(self, packed: Packed, trees: Trees, tell: Tell) -> Manifest:
         return code_of(packed.files).manifest

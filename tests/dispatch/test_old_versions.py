@@ -11,6 +11,7 @@ import pytest
 from ropewalk.errors import NotFound
 from ropewalk.service.lookup import find_twist
 from ropewalk.service.old_versions import OldVersions
+from ropewalk.service.releasing import Releases
 from ropewalk.service.replaying import CannotReplay, image_of, recorded
 from ropewalk.storage.records import ExecutionQuery
 from tests.harness.commands import Cli
@@ -63,7 +64,7 @@ async def test_files_of_versions_that_nobody_is_in_are_cleared_away(
         assert refused.type == "NotFound"
         assert "the files of version 1 of moved were removed on 2" in refused.message
         with pytest.raises(NotFound, match="deploy its source again"):
-            await service.rollback(await find_twist(service.storage, "moved"), None)
+            await Releases(service).rollback(await find_twist(service.storage, "moved"), None)
         with pytest.raises(CannotReplay, match="files of version 1 were removed"):
             await image_of(service, await recorded(service, old, None))
         assert await runtime.invoke(instance, "version") == 3

@@ -29,6 +29,7 @@ from ropewalk.service.config import Settings
 from ropewalk.service.deploying import Deployed
 from ropewalk.service.node import Node
 from ropewalk.service.options import Given, choose
+from ropewalk.service.releasing import Releases
 from ropewalk.service.service import Service, storage_limits
 from ropewalk.storage.records import (
     PENDING,
@@ -97,7 +98,7 @@ class Runtime:
     async def deploy(self, source: str | Path, *, name: str | None = None, **flags: Any) -> Deployed:
         """Deploy a module's source, or the file or folder at a path. Raises RefusedImport, BundleError."""
         path = source if isinstance(source, Path) else self._written(source)
-        return await self.service.deploy(bundles.pack(path), name=name, **flags)
+        return await Releases(self.service).deploy(bundles.pack(path), name=name, **flags)
 
     async def activate(self, twist: str, **options: object) -> str:
         """Make an instance of a twist's latest version and queue its activation; returns the instance."""

@@ -54,6 +54,7 @@ async def _deploy(
     state: State, path: Path, *, name: str | None, dry_run: bool, no_new_permissions: bool, wait: bool, **flags: bool
 ) -> dict[str, Any]:
     from ropewalk.service.bundles import check_name, pack
+    from ropewalk.service.releasing import Releases
 
     if name is not None:
         check_name(name)
@@ -61,7 +62,7 @@ async def _deploy(
         packed = pack(path, database=state.settings.database_path)
         async with _opened(state, dry_run=dry_run) as service:
             with refusals():
-                done = await service.deploy(
+                done = await Releases(service).deploy(
                     packed,
                     name=name,
                     dry_run=dry_run,

@@ -51,12 +51,13 @@ async def _rollback(
     state: State, text: str, number: int | None, *, dry_run: bool, force: bool, no_new_permissions: bool, wait: bool
 ) -> dict[str, Any]:
     from ropewalk.service.lookup import find_twist
+    from ropewalk.service.releasing import Releases
 
     with waiting(f"Rolling {text} back") as words:
         async with state.service() as service:
             twist = await find_twist(service.storage, text)
             with refusals():
-                done: Deployed = await service.rollback(
+                done: Deployed = await Releases(service).rollback(
                     twist, number, dry_run=dry_run, force=force, grant=not no_new_permissions, tell=words
                 )
     result: dict[str, Any] = {**done}

@@ -17,17 +17,22 @@ from ropewalk.clock import to_datetime
 from ropewalk.errors import NotFound
 from ropewalk.sandbox.interface import Image
 from ropewalk.service import bundles, packages
-from ropewalk.service.database import Database
 from ropewalk.service.deploying import Deployed, How, check_manifest, permissions
 from ropewalk.service.gate import BreaksLive, breakages
 from ropewalk.service.packages import Tell, Trees
 from ropewalk.service.rolling_out import RolledOut, RollOut
+from ropewalk.service.service import Service
 from ropewalk.storage.records import NewVersion, Twist, Version
 from ropewalk.wire.control import Manifest
 
 
-class Releases(Database):
-    """What makes new versions in a database, and offers them to instances."""
+class Releases:
+    """What makes new versions of twists in a database."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._storage = service.storage
+        self._settings = service.settings
 
     async def deploy(
         self,
@@ -59,7 +64,7 @@ class Releases(Database):
             RefusedImport, BreaksLive, StorageUnusable: as `deploy`, and when its files are not there.
         """
         number = twist.latest - 1 if number is None else number
-        version = await self.storage.version(twist.id, number)
+        version = await self._storage.version(twist.id, number)
         if version is None:
             raise NotFound(
                 f"{twist.name} has no version {number} to go back to: its latest is {twist.latest} "
@@ -68,14 +73,14 @@ class Releases(Database):
         if version.removed_at is not None:
             raise NotFound(
                 f"the files of version {number} of {twist.name} were removed on {to_datetime(version.removed_at):%Y-%m-%d}: no instance was in it for longer "
-                f"than `keep_bundles` ({self.settings.keep_bundles / 86_400:g} days); deploy its source again"
+                f"than `keep_bundles` ({self._settings.keep_bundles / 86_400:g} days); deploy its source again"
             )
         packed = bundles.Packed(
             path=f"version {number} of {twist.name}",
             name=twist.name,
             module=version.module,
             cls=version.manifest.cls,
-            files=await self.storage.bundle(version.bundle),
+            files=await self._storage.bundle(version.bundle),
             digest=version.bundle,
             isolation=version.manifest.isolation,
         )
@@ -100,16 +105,16 @@ class Releases(Database):
             twist=name,
             version=(latest.number if latest else 0) + 1,
             permissions=asked,
-            permissions_added=await RollOut(self.storage, self.clock).adds(latest, asked),
+            permissions_added=await RollOut(self._storage, self._service.clock).adds(latest, asked),
             packages=list(packages.packages_of(built.files)),
         )
         if latest is not None and latest.bundle == built.digest and latest.manifest == manifest:
             if not dry_run:
                 for digest, files in {built.digest: built.files, **trees}.items():
-                    await self.storage.keep_bundle(digest, files)  # files that got lost are there again
-                await self.roll_out(tell)  # what a deploy of it that was killed has left
+                    await self._storage.keep_bundle(digest, files)  # files that got lost are there again
+                await self._service.roll_out(tell)  # what a deploy of it that was killed has left
             return {**result, "version": latest.number, "unchanged": True}
-        broken = [] if latest is None else await breakages(self.storage, latest.twist, manifest, self.chosen, tell)
+        broken = [] if latest is None else await breakages(self._storage, latest.twist, manifest, self._service.chosen, tell)
         if broken and not force:
             raise BreaksLive(f"this version of {name}", broken)
         if broken:
@@ -117,8 +122,8 @@ class Releases(Database):
         if dry_run:
             return {**result, "dry_run": True}
         for digest, files in trees.items():
-            await self.storage.keep_bundle(digest, files)
-        stored = await self.storage.deploy(
+            await self._storage.keep_bundle(digest, files)
+        stored = await self._storage.deploy(
             NewVersion(
                 name=name,
                 bundle=built.digest,
@@ -127,22 +132,17 @@ class Releases(Database):
                 files=built.files,
                 packages=tuple(sorted({package.files for package in packages.packages_of(built.files)})),
                 grants=grant,
-                at=self.clock.now(),
+                at=self._service.clock.now(),
             )
         )
-        rolled_out = await self.roll_out(tell)
+        rolled_out = await self._service.roll_out(tell)
         mine = rolled_out.get(stored.twist, RolledOut())
         # A node may have offered it to some of them in the same moment.
-        upgrading = {*mine.upgrading, *await self.storage.upgrades(stored.twist, stored.number)}
-        waiting = [one.id for one in await self.storage.instances() if (one.twist, one.awaiting) == (stored.twist, stored.number)]
+        upgrading = {*mine.upgrading, *await self._storage.upgrades(stored.twist, stored.number)}
+        waiting = [
+            one.id for one in await self._storage.instances() if (one.twist, one.awaiting) == (stored.twist, stored.number)
+        ]
         return {**result, "version": stored.number, "upgrading": sorted(upgrading), "awaiting_grant": waiting}
-
-    async def roll_out(self, tell: Tell = lambda _: None) -> dict[str, RolledOut]:
-        """Offer every twist's latest version to the instances that were not offered it: those of a deploy, or left by one that was killed."""
-        rolled_out = await RollOut(self.storage, self.clock).finish(tell)
-        if rolled_out:
-            self.ring()
-        return rolled_out
 
     async def _build(
         self, packed: bundles.Packed, name: str | None, upgrade_packages: bool, tell: Tell
@@ -154,10 +154,10 @@ class Releases(Database):
         """
         from ropewalk.service.installing import Installer, fitting_locks  # which only a deploy has to wait for
 
-        locks = {} if upgrade_packages else await fitting_locks(self.storage, packed)
+        locks = {} if upgrade_packages else await fitting_locks(self._storage, packed)
         likely = name or next(iter(locks), "")
-        directory, source = self.settings.bundles_directory, await self.sandbox()
-        installer = Installer(storage=self.storage, source=source, directory=directory, settings=self.settings, tell=tell)
+        directory, source = self._settings.bundles_directory, await self._service.sandbox()
+        installer = Installer(storage=self._storage, source=source, directory=directory, settings=self._settings, tell=tell)
         built, trees = await installer.install(packed, locks.get(likely))
         manifest = await self.describe(built, trees, tell)
         found = bundles.check_name(name or bundles.kebab_case(manifest.cls))
@@ -173,22 +173,22 @@ class Releases(Database):
             BundleError, RefusedImport: it cannot be a version.
         """
         built, _, manifest, _ = await self._build(packed, name, upgrade_packages=False, tell=tell)
-        limits = self.settings.limits.lowered_by(manifest.limits)
+        limits = self._settings.limits.lowered_by(manifest.limits)
         return replace(self._image(built), cls=manifest.cls, limits=limits, network=manifest.declares_network)
 
     async def describe(self, packed: bundles.Packed, trees: Trees, tell: Tell) -> Manifest:
         """Import a bundle in the sandbox and return the manifest that it declares, checked. `trees` has packages that are not stored."""
-        directory = self.settings.bundles_directory
+        directory = self._settings.bundles_directory
         for package in packages.packages_of(packed.files):
             if package.files in trees:
                 await asyncio.to_thread(bundles.materialise, directory, package.files, trees[package.files])
             else:
-                await self.lay_out(directory, package.files)
+                await self._service.lay_out(directory, package.files)
         await asyncio.to_thread(bundles.materialise, directory, packed.digest, packed.files)
         tell(f"Importing {packed.module} in the sandbox")
-        described = await (await self.sandbox()).describe(self._image(packed))
+        described = await (await self._service.sandbox()).describe(self._image(packed))
         manifest = replace(described, isolation=packed.isolation)
-        check_manifest(manifest, self.settings.limits)
+        check_manifest(manifest, self._settings.limits)
         return manifest
 
     def _image(self, packed: bundles.Packed) -> Image:
@@ -196,11 +196,11 @@ class Releases(Database):
             bundle=packed.digest,
             module=packed.module,
             cls=packed.cls,
-            limits=self.settings.limits,
-            strict="strict" in (self.settings.isolation, packed.isolation),
-            import_memory=self.settings.limit_import,
+            limits=self._settings.limits,
+            strict="strict" in (self._settings.isolation, packed.isolation),
+            import_memory=self._settings.limit_import,
         )
 
     async def _latest(self, name: str) -> Version | None:
-        twist = next((twist for twist in await self.storage.twists() if twist.name == name), None)
-        return await self.storage.version(twist.id) if twist else None
+        twist = next((twist for twist in await self._storage.twists() if twist.name == name), None)
+        return await self._storage.version(twist.id) if twist else None

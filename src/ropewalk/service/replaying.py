@@ -13,6 +13,7 @@ from ropewalk.sandbox.interface import Image
 from ropewalk.service import bundles
 from ropewalk.service.config import Settings
 from ropewalk.service.packages import Tell
+from ropewalk.service.releasing import Releases
 from ropewalk.service.service import Service
 from ropewalk.storage.records import Execution
 from ropewalk.vault.errors import Tampered
@@ -86,7 +87,7 @@ async def image_of_code(service: Service, found: Recorded, path: Path, tell: Tel
     """
     names = {twist.id: twist.name for twist in await service.storage.twists()}
     packed = bundles.pack(path, database=service.settings.database_path)
-    return await service.image_of(packed, names.get(found.execution.twist), tell)
+    return await Releases(service).image_of(packed, names.get(found.execution.twist), tell)
 
 
 def _versions(service: Service) -> Versions:

@@ -1,7 +1,4 @@
-"""What commands and nodes do with a database: its instances, beside its versions. The only place that names the concrete backends.
-
-database ─► releasing ─► service: each is the one before it, and does more
-"""
+"""What commands and nodes ask of a database's instances; new versions are in `releasing`. The only place that names the concrete backends."""
 
 from __future__ import annotations
 
@@ -13,11 +10,12 @@ from ropewalk.answers.secrets import seal_secrets
 from ropewalk.answers.tasks import new_id
 from ropewalk.clock import SystemClock
 from ropewalk.service.config import Settings
+from ropewalk.service.database import Database
 from ropewalk.service.deploying import check_options
 from ropewalk.service.gate import BreaksLive, breakages
 from ropewalk.service.options import Chosen
-from ropewalk.service.releasing import Releases
-from ropewalk.service.rolling_out import RollOut
+from ropewalk.service.packages import Tell
+from ropewalk.service.rolling_out import RolledOut, RollOut
 from ropewalk.storage.interface import DoesNotApply
 from ropewalk.storage.pace import Pace
 from ropewalk.storage.records import (
@@ -35,7 +33,7 @@ from ropewalk.storage.sqlite import open_sqlite
 from ropewalk.wire.messages import Target, Trigger
 
 
-class Service(Releases):
+class Service(Database):
     """One process's way to a database: what is asked of instances, and of all else in it."""
 
     async def activate(self, version: Version, priority: str, options: Chosen) -> tuple[str, str]:
@@ -95,6 +93,13 @@ class Service(Releases):
         await self.storage.grant(version.number, execution)
         self.ring()
         return execution.id
+
+    async def roll_out(self, tell: Tell = lambda _: None) -> dict[str, RolledOut]:
+        """Offer every twist's latest version to the instances that were not offered it: those of a deploy, or left by one that was killed."""
+        rolled_out = await RollOut(self.storage, self.clock).finish(tell)
+        if rolled_out:
+            self.ring()
+        return rolled_out
 
     async def suspend(self, instance: str, reason: str) -> Suspension:
         """Have nothing more of an instance run until it is resumed, whatever is deployed meanwhile.

@@ -11,6 +11,7 @@ from ropewalk.answers.secrets import OptionsReader
 from ropewalk.answers.tasks import new_id
 from ropewalk.service.releasing import Releases
 from ropewalk.service.rolling_out import RollOut, upgrade_of
+from ropewalk.service.service import Service
 from ropewalk.storage.records import Rank
 from ropewalk.storage.sqlite import options, scheduling, storage, upgrading
 from tests.crash.mutants.planting import mutant, put
@@ -87,8 +88,8 @@ def a_rollback_mixes_versions() -> None:
     """What is gone back to has the older version's files and the newer one's manifest."""
     rollback = Releases.rollback
 
-    async def rolling_back(self: Releases, twist: Any, number: int | None, **how: Any) -> Any:
-        latest = await self.storage.version(twist.id)
+    async def rolling_back(self: Any, twist: Any, number: int | None, **how: Any) -> Any:
+        latest = await self._storage.version(twist.id)
         assert latest is not None
 
         async def describe(*_: Any) -> Any:
@@ -106,13 +107,13 @@ def a_rollback_mixes_versions() -> None:
 @mutant
 def a_deploy_that_was_killed_is_not_gone_on_with() -> None:
     """Nodes leave it to the next deploy to offer what the last one did not come to offer."""
-    roll_out = Releases.roll_out
+    roll_out = Service.roll_out
     unasked: Any = signature(roll_out).parameters["tell"].default
 
-    async def rolling_out(self: Releases, tell: Any = unasked) -> Any:
+    async def rolling_out(self: Service, tell: Any = unasked) -> Any:
         return {} if tell is unasked else await roll_out(self, tell)
 
-    put(Releases, roll_out=rolling_out)
+    put(Service, roll_out=rolling_out)
 
 
 @mutant
