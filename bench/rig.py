@@ -24,6 +24,7 @@ from ropewalk.clock import SystemClock
 from ropewalk.service.bundles import pack
 from ropewalk.service.config import Settings
 from ropewalk.service.node import Node
+from ropewalk.service.releasing import Releases
 from ropewalk.service.service import Service, storage_limits
 from ropewalk.storage.interface import Storage
 from ropewalk.storage.records import Instance, NewExecution, NewInstance, Rank, Settled, Settlement, Version
@@ -100,7 +101,7 @@ class Rig:
 
     async def deploy(self, module: Path = TWIST, name: str = "bench") -> Version:
         """Deploy a module as a twist's next version."""
-        await self.service.deploy(pack(module), name=name, dry_run=False)
+        await Releases(self.service).deploy(pack(module), name=name, dry_run=False)
         twist = next(twist for twist in await self.service.storage.twists() if twist.name == name)
         version = await self.service.storage.version(twist.id)
         assert version is not None

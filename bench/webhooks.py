@@ -29,6 +29,7 @@ from ropewalk.service.bundles import pack
 from ropewalk.service.config import Settings
 from ropewalk.service.node import Node
 from ropewalk.service.options import Chosen
+from ropewalk.service.releasing import Releases
 from ropewalk.service.service import open_service
 
 _TWIST = Path(__file__).with_name("webhook_twist.py")
@@ -127,7 +128,7 @@ async def _prepare(path: Path, port: int) -> list[str]:
     """Make a database with instances that each have a webhook at that port; returns their URLs."""
     settings = Settings(database=f"sqlite:///{database_path(path)}", public_url=f"http://127.0.0.1:{port}", **UNBOUNDED)
     async with open_service(settings, create=True) as service:
-        await service.deploy(pack(_TWIST), name="hooked", dry_run=False)
+        await Releases(service).deploy(pack(_TWIST), name="hooked", dry_run=False)
         twist = next(twist for twist in await service.storage.twists())
         version = await service.storage.version(twist.id)
         assert version is not None

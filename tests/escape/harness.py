@@ -56,6 +56,7 @@ from ropewalk.sandbox.profile import describe_profile, make_plan
 from ropewalk.sandbox.source import ForkSource
 from ropewalk.sandbox.syscalls import NUMBERS
 from ropewalk.service.bundles import pack
+from ropewalk.service.releasing import Releases
 from ropewalk.storage.records import Execution, LogQuery
 from tests.escape.guards import Guard, together
 from tests.harness.runtime import Runtime, open_runtime
@@ -285,7 +286,7 @@ class Stage:
     async def _make(self, attack: Attack, bait: Bait, folder: Path) -> tuple[Outcome, str | None]:
         runtime, name = self.runtime, folder.name
         try:
-            await runtime.service.deploy(pack(attack.write(folder)), name=name, dry_run=False)
+            await Releases(runtime.service).deploy(pack(attack.write(folder)), name=name, dry_run=False)
         except RefusedImport as refused:
             return Outcome(bait=bait, refused=refused), None
         looks = attack.look != Attack.look
