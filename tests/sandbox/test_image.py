@@ -75,6 +75,26 @@ print(sqlite3.connect(":memory:").execute("select 6 * 7").fetchone(), decimal.De
 
 
 @needs_large_pages
+def test_a_fork_finds_the_interpreters_code_by_the_large_page() -> None:
+    assert run("""
+import re
+libraries.join()
+assert image.move_to_file(process)
+code = ctypes.cast(ctypes.pythonapi.PyEval_EvalCode, ctypes.c_void_p).value
+pid = os.fork()
+if not pid:
+    large = 0
+    for area in re.split(r"(?m)^(?=[0-9a-f]+-[0-9a-f]+ )", open("/proc/self/smaps").read())[1:]:
+        start, end = (int(bound, 16) for bound in area.split()[0].split("-"))
+        if start <= code < end:
+            assert "r-xp" in area and "ropewalk-image" in area, area
+            large = int(re.search(r"ShmemPmdMapped: +([0-9]+) kB", area)[1])
+    os._exit(large >= 2048)
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+""") == "1\n"  # fmt: skip
+
+
+@needs_large_pages
 def test_what_a_fork_writes_is_its_own() -> None:
     assert run("""
 kept = [bytearray(b"before" * 1000) for _ in range(2_000)]
@@ -110,7 +130,7 @@ async def test_the_sandbox_shares_it_privately(bench: Bench) -> None:
     try:
         lines = [line for pid in below(os.getpid()) for line in _maps(pid) if _FILE in line]
         assert len({line.split()[4] for line in lines}) >= 1  # each root zygote has a file of its own
-        assert {line.split()[1] for line in lines} == {"rw-p"}
+        assert {line.split()[1] for line in lines} == {"rw-p", "r-xp"}  # its data, and code that nobody can write to
         assert not [name for pid in below(os.getpid()) for name in _open_files(pid) if _FILE in name]
     finally:
         attempt.process.kill()

@@ -1,9 +1,9 @@
 """Moves what this process has in memory to large pages of a file in memory, of which it and its forks then have private views.
 
-A fork copies an entry of the page tables for every page that its parent has written, one by one, and an exit takes each back: some five
-thousand in an interpreter with all that twists import. Entries of one large page are copied and taken back together, and those of a file
-that nobody has looked at are not there. What a process writes is its own, as before: the page is copied first. Nobody keeps the file open,
-and it is sealed. Libraries' code stays where it is: the node runs the same, so that it is in the processor's caches.
+A fork copies the entries of the page tables for what its parent has in memory, one by one, and an exit takes each back: some five thousand
+in an interpreter with all that twists import. For an area of a file that nobody has written to there is nothing to copy: what is used of
+it is found again, and the interpreter's code, which lies in the file as it does in memory, by the large page. What a process writes is
+its own, as before: the page is copied first. Nobody keeps the file open, and it is sealed.
 
 Whatever Python does changes its memory, so it cannot copy that and then show the copy in its place: what changed in between would be lost.
 The C library does it instead, call after call, each in a context of its own that hands over to the next (`makecontext(3)`), while Python
@@ -24,9 +24,6 @@ from typing import Any, Final, NamedTuple
 
 from ropewalk.guest import kernel
 
-_LEAST: Final = 64 * 1024
-"""Bytes from which on an area is worth it: the many small ones hold a few pages each."""
-
 _LARGE_PAGE: Final = 2 * 1024 * 1024
 
 _PLACE: Final = 16 * 1024
@@ -34,6 +31,9 @@ _PLACE: Final = 16 * 1024
 
 _TRIES: Final = 5
 """How often it is begun anew: to prepare it takes memory, which may come from an area that was to be moved as it was."""
+
+_PROTECTIONS: Final = {b"rw-p": mmap.PROT_READ | mmap.PROT_WRITE, b"r-xp": mmap.PROT_READ | mmap.PROT_EXEC}
+"""Of the areas that are moved: data, and code."""
 
 _SEALS: Final = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
@@ -54,11 +54,12 @@ class _Context(ctypes.Structure):
 
 
 class Area(NamedTuple):
-    """So many bytes of memory from `start`, in whole pages, and the place in the file that they go to."""
+    """So many bytes of memory from `start`, in whole pages, the place in the file that they go to, and what may be done with them."""
 
     start: int
     length: int
     place: int
+    protection: int
 
 
 def move_to_file(process: int) -> bool:
@@ -97,16 +98,19 @@ def _moved(process: int) -> bool:
 
 
 def _areas(process: int) -> list[Area]:
-    """Read which areas are private and can be written, but for the stack, which all this runs on."""
+    """Read which areas are private and hold data or code, but for the stack, which all this runs on, and what the kernel maps."""
     areas: list[Area] = []
     place = 0
     with open(os.open("maps", os.O_RDONLY | os.O_CLOEXEC, dir_fd=process), "rb") as maps:
         for line in maps:
             bounds, access, *_, last = line.split()
             start, end = (int(bound, 16) for bound in bounds.split(b"-"))
-            if access == b"rw-p" and end - start >= _LEAST and last != b"[stack]":
-                areas.append(Area(start, end - start, place))
-                place += end - start
+            if access not in _PROTECTIONS or last in {b"[stack]", b"[vdso]"}:
+                continue
+            if access == b"r-xp" and end - start >= _LARGE_PAGE:  # where memory and file begin alike, a whole page is one entry
+                place = _whole(place) + start % _LARGE_PAGE
+            areas.append(Area(start, end - start, place, _PROTECTIONS[access]))
+            place += end - start
     return areas
 
 
@@ -116,8 +120,8 @@ def _calls(areas: Sequence[Area], file: int, view: int) -> Iterator[Call]:
     for area in areas:
         yield libc.memcpy, (view + area.place, area.start, area.length)
     for area in areas:
-        access, kind = mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE | kernel.MAP_FIXED
-        yield libc.mmap, (area.start, area.length, access, kind, file, area.place)
+        kind = mmap.MAP_PRIVATE | kernel.MAP_FIXED
+        yield libc.mmap, (area.start, area.length, area.protection, kind, file, area.place)
 
 
 def _chain(first: int, calls: Sequence[Call]) -> None:
