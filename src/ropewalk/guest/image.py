@@ -105,11 +105,14 @@ def _areas(process: int) -> list[Area]:
         for line in maps:
             bounds, access, *_, last = line.split()
             start, end = (int(bound, 16) for bound in bounds.split(b"-"))
-            if access not in _PROTECTIONS or last in {b"[stack]", b"[vdso]"}:
+            protection = _PROTECTIONS.get(access)
+            if protection is None or last in {b"[stack]", b"[vdso]"}:
                 continue
-            if access == b"r-xp" and end - start >= _LARGE_PAGE:  # where memory and file begin alike, a whole page is one entry
+            if (
+                protection & mmap.PROT_EXEC and end - start >= _LARGE_PAGE
+            ):  # in step with memory, so that a large page is one entry
                 place = _whole(place) + start % _LARGE_PAGE
-            areas.append(Area(start, end - start, place, _PROTECTIONS[access]))
+            areas.append(Area(start, end - start, place, protection))
             place += end - start
     return areas
 
@@ -119,8 +122,8 @@ def _calls(areas: Sequence[Area], file: int, view: int) -> Iterator[Call]:
     libc = ctypes.CDLL(None)
     for area in areas:
         yield libc.memcpy, (view + area.place, area.start, area.length)
+    kind = mmap.MAP_PRIVATE | kernel.MAP_FIXED
     for area in areas:
-        kind = mmap.MAP_PRIVATE | kernel.MAP_FIXED
         yield libc.mmap, (area.start, area.length, area.protection, kind, file, area.place)
 
 
